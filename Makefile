@@ -1,0 +1,178 @@
+# basins: the study as a graph of files. Lists of words, one rule a stage; `make help` shows targets and variables.
+ifeq ($(filter 4.% 5.%,$(MAKE_VERSION)),)
+$(error This needs GNU make 4 or newer; this is $(MAKE_VERSION))
+endif
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+.DEFAULT_GOAL := help
+
+# The registry. A word of METHODS is a file of train/, of MEASUREMENTS one of eval/, of MODES one of finetune/.
+METHODS      = adam noisy_adam swa
+CONTROLS     =
+MEASUREMENTS = clean gaussian_noise square_mask fgsm local_energy
+MODES        = full
+SEEDS        = 0 1
+RUNS         = 5
+
+PROFILE  = demo
+EPOCHS   = 40
+THREADS  = 1
+CORES   := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
+JOBS     = $(shell echo $$(( $(CORES) > $(THREADS) ? $(CORES) / $(THREADS) : 1 )))
+LAUNCH   =
+IMAGENET =
+CIFAR    =
+
+# Flags of each stage; a profile sets what differs from the scripts' own defaults.
+PRETRAIN_DATA =
+FINETUNE_DATA =
+TRAIN         =
+MEASURE       =
+PAIR          =
+FINETUNE      =
+REPORT        =
+TUNE          =
+TUNE_METHODS  = $(METHODS)
+TUNE_MODES    = $(MODES)
+TUNE_LR       = 3e-4 1e-3 3e-3
+TUNE_BATCH    = 64 256
+TUNE_noisy_adam = sigma=0.03 sigma=0.05 sigma=0.1
+TUNE_swa      = swa-lr=2e-4 swa-lr=5e-4
+TUNE_FINETUNE_LR = 3e-5 1e-4 3e-4
+
+ifeq ($(wildcard profiles/$(PROFILE).mk),)
+$(error PROFILE=$(PROFILE): no such profile; there are $(patsubst profiles/%.mk,%,$(wildcard profiles/*.mk)))
+endif
+include profiles/$(PROFILE).mk
+
+ifeq ($(filter -j%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(JOBS)
+endif
+export OMP_NUM_THREADS := $(THREADS)
+export MKL_NUM_THREADS := $(THREADS)
+
+# PYTHON names an environment that has the requirements (the container); without it, .venv is made here.
+ifeq ($(origin PYTHON),undefined)
+PYTHON = .venv/bin/python
+READY  = .venv/ready
+READY_TESTS = .venv/ready-tests
+endif
+RUN = $(LAUNCH) $(PYTHON)
+
+# What the study is made of: minima, pairs (a-0--b-1 for a <= b; a-0--b-0 for a < b), settings tried by `make tune`.
+A       = artifacts/$(PROFILE)
+TRAINED = $(foreach m,$(METHODS),$(SEEDS:%=$m-%))
+COPIED  = $(foreach m,$(CONTROLS),$(SEEDS:%=$m-%))
+MINIMA  = $(TRAINED) $(COPIED)
+FIRST   = $(word 1,$(SEEDS))
+SECOND  = $(word 2,$(SEEDS))
+rest        = $(wordlist 2,$(words $1),$1)
+independent = $(if $1,$(1:%=$(firstword $1)-$(FIRST)--%-$(SECOND)) $(call independent,$(call rest,$1)))
+shared      = $(if $1,$(patsubst %,$(firstword $1)-$(FIRST)--%-$(FIRST),$(call rest,$1)) $(call shared,$(call rest,$1)))
+PAIRS   = $(if $(SECOND),$(call independent,$(METHODS))) $(call shared,$(METHODS))
+
+grid          = $(foreach l,$1,$(TUNE_BATCH:%=--lr=$l--batch-size=%))
+TUNED_METHODS = $(foreach m,$(TUNE_METHODS),$(foreach g,$(call grid,$(TUNE_LR)),$(if $(TUNE_$m),$(TUNE_$m:%=$m$g--%),$m$g)))
+TUNED_MODES   = $(foreach m,$(TUNE_MODES),$(addprefix $m,$(call grid,$(TUNE_FINETUNE_LR))))
+TUNINGS       = $(TUNED_METHODS:%=$A/tune/%/training.h5) $(TUNED_MODES:%=$A/tune/finetune-%.h5)
+
+REPORTED = $(TRAINED:%=$A/%/training.h5) $(MINIMA:%=$A/%/passport.h5) $(PAIRS:%=$A/%/pair.h5) \
+           $(foreach m,$(MODES),$(MINIMA:%=$A/%/finetune-$m.h5)) $(wildcard $(TUNINGS))
+
+first = $(firstword $(subst -, ,$1))
+last  = $(lastword $(subst -, ,$1))
+flags = $(addprefix --,$(call rest,$(subst --, ,$1)))
+
+.PHONY: help all test report tune setup clean
+help:
+	@echo 'make all                 the whole study of a profile: pretrain, measure, compare, finetune, report'
+	@echo 'make test                the tests'
+	@echo 'make tune                try lr, batch size, … on the val split and print a table with the choice'
+	@echo 'make report              the report alone, from the files that are there or missing'
+	@echo 'make $A/adam-0/passport.h5  any one file; make -n all shows what would run'
+	@echo 'make setup               the environment in .venv alone;  make clean  removes $A'
+	@echo
+	@$(foreach v,PROFILE METHODS CONTROLS SEEDS MEASUREMENTS MODES RUNS EPOCHS THREADS JOBS PYTHON LAUNCH IMAGENET CIFAR,printf '  %-13s %s\n' '$v' '$($v)';)
+	@printf '  profiles      %s\n' '$(patsubst profiles/%.mk,%,$(wildcard profiles/*.mk))'
+
+all: $A/report/index.html
+	@echo 'report: $<'
+report: all
+tune: $(TUNINGS) eval/tuning.py | $(READY)
+	@$(RUN) -m eval.tuning $(TUNINGS)
+setup: $(READY)
+clean:
+	rm -rf $A
+
+# Each stage's flags are a file, rewritten only when they differ: a changed number remakes what used it, and nothing else.
+# A folder of images that is not named again stays the one that the pack was made from.
+same = $(if $(subst x$1,,x$2)$(subst x$2,,x$1),,yes)
+keep = $(if $(call same,$(file < $A/flags/$1),$(strip $2)),,$(shell mkdir -p $A/flags)$(file > $A/flags/$1,$(strip $2)))
+ifneq ($(filter-out help test setup clean,$(or $(MAKECMDGOALS),help)),)
+ifneq ($(and $(NEEDS_IMAGENET),$(if $(IMAGENET),,yes)),)
+$(if $(wildcard $A/data/pretrain.h5),,$(error PROFILE=$(PROFILE) needs IMAGENET=folder with train/CLASS/*.jpg and val/CLASS/*.jpg))
+else
+$(call keep,prepare-pretrain,$(PRETRAIN_DATA))
+endif
+ifeq ($(and $(NEEDS_IMAGENET),$(if $(CIFAR),,yes),$(wildcard $A/data/finetune.h5)),)
+$(call keep,prepare-finetune,$(FINETUNE_DATA))
+endif
+$(foreach m,$(METHODS),$(call keep,train-$m,--epochs $(EPOCHS) $(TRAIN) $(TRAIN_$m)))
+$(call keep,eval,$(MEASURE) $(MEASUREMENTS))
+$(call keep,pair,$(PAIR))
+$(foreach m,$(MODES),$(call keep,finetune-$m,--runs $(RUNS) $(FINETUNE) $(FINETUNE_$m)))
+$(call keep,report,$(REPORT))
+$(call keep,tune,$(TUNE))
+endif
+$A/flags/%: ;
+
+.SECONDEXPANSION:
+$A/data/pretrain.h5 $A/data/finetune.h5: $A/data/%.h5: common/prepare.py $A/flags/prepare-% | $(READY)
+	$(RUN) -m common.prepare --out $@ $(file < $A/flags/prepare-$*)
+
+$(TRAINED:%=$A/%/weights.safetensors): $A/%/weights.safetensors: train/$$(call first,$$*).py $A/data/pretrain.h5 $A/flags/train-$$(call first,$$*)
+	$(RUN) -m train.$(call first,$*) --data $A/data/pretrain.h5 --out $(@D) --seed $(call last,$*) $(file < $A/flags/train-$(call first,$*))
+
+# Written by the run that made the weights, before them; touched, so that it is not older than what it depends on.
+$(TRAINED:%=$A/%/training.h5) $(SEEDS:%=$A/swa-%/last.safetensors): $$(@D)/weights.safetensors
+	@test -e $@ && touch $@ || { echo '$@: missing; remove $< and run make again' >&2; exit 1; }
+
+$(COPIED:%=$A/%/weights.safetensors): $A/swa_last-%/weights.safetensors: $A/swa-%/last.safetensors
+	@mkdir -p $(@D) && cp $< $@.part && mv $@.part $@
+
+$(MINIMA:%=$A/%/passport.h5): %/passport.h5: eval/battery.py $(MEASUREMENTS:%=eval/%.py) %/weights.safetensors $A/data/pretrain.h5 $A/flags/eval
+	$(RUN) -m eval.battery --data $A/data/pretrain.h5 --minimum $(@D) --out $@ $(file < $A/flags/eval)
+
+$(PAIRS:%=$A/%/pair.h5): $A/%/pair.h5: eval/pair.py $$(foreach m,$$(subst --, ,$$*),$A/$$m/weights.safetensors) $A/data/pretrain.h5 $A/flags/pair
+	$(RUN) -m eval.pair --data $A/data/pretrain.h5 --minima $(patsubst %,$A/%,$(subst --, ,$*)) --out $@ $(file < $A/flags/pair)
+
+define MODE
+$(MINIMA:%=$A/%/finetune-$1.h5): %/finetune-$1.h5: finetune/$1.py %/weights.safetensors $A/data/finetune.h5 $A/flags/finetune-$1
+	$$(RUN) -m finetune.$1 --data $A/data/finetune.h5 --minimum $$(@D) --out $$@ $$(file < $A/flags/finetune-$1)
+endef
+$(foreach m,$(MODES),$(eval $(call MODE,$m)))
+
+$A/report/index.html: eval/report.py common/stats.py common/figures.py common/page.py $A/flags/report $(REPORTED)
+	$(RUN) -m eval.report --out $(@D) --profile $(PROFILE) $(file < $A/flags/report) $(filter %.h5,$^)
+
+# A setting's name is its flags: adam--lr=1e-3--batch-size=64. Finetuning is tried on the first minimum.
+$(TUNED_METHODS:%=$A/tune/%/training.h5): $A/tune/%/training.h5: train/$$(call first,$$*).py $A/data/pretrain.h5 $A/flags/tune
+	$(RUN) -m train.$(call first,$*) --data $A/data/pretrain.h5 --out $(@D) --epochs $(EPOCHS) $(TRAIN) $(TRAIN_$(call first,$*)) $(TUNE) $(call flags,$*)
+
+$(TUNED_MODES:%=$A/tune/finetune-%.h5): $A/tune/finetune-%.h5: finetune/$$(call first,$$*).py $A/$(firstword $(MINIMA))/weights.safetensors $A/data/finetune.h5 $A/flags/tune
+	$(RUN) -m finetune.$(call first,$*) --data $A/data/finetune.h5 --minimum $A/$(firstword $(MINIMA)) --out $@ --runs 1 $(FINETUNE) $(FINETUNE_$(call first,$*)) --measure-on val $(call flags,$*)
+
+test: | $(READY_TESTS)
+	$(PYTHON) -m pytest -q tests
+
+.venv/ready: requirements.txt
+	python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "basins needs Python 3.11 or newer")'
+	python3 -m venv .venv
+	.venv/bin/python -m pip install -q --disable-pip-version-check -r requirements.txt
+	touch $@
+.venv/ready-tests: requirements-test.txt .venv/ready
+	.venv/bin/python -m pip install -q --disable-pip-version-check -r requirements-test.txt
+	touch $@

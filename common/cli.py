@@ -1,0 +1,47 @@
+"""Command-line flags: one parser shape for every script, and types that refuse what makes no sense.
+
+A mistake of the user ends in `raise SystemExit("FILE: what is wrong; what to do")`: one line, status 1. A traceback is for bugs.
+"""
+import argparse
+import math
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with defaults shown by --help and errors of one line (status 2)."""
+
+    def __init__(self, doc):
+        super().__init__(description=doc, formatter_class=_Formatter, allow_abbrev=False)
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message} (--help lists the flags)\n")
+
+
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Shows defaults, keeps the line breaks of the module's docstring."""
+
+
+def _number(kind, low, high, words):
+    def parse(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {words}") from None
+        if not (low <= value <= high) or not math.isfinite(value):
+            raise argparse.ArgumentTypeError(f"{text!r} is not {words}")
+        return value
+    return parse
+
+
+count = _number(int, 1, 10**9, "a whole number of 1 or more")
+whole = _number(int, 0, 10**9, "a whole number of 0 or more")
+rate = _number(float, 1e-12, 1e6, "a number above 0")
+amount = _number(float, 0, 1e9, "a finite number of 0 or more")
+fraction = _number(float, 0, 1, "a number from 0 to 1")
+repeats = _number(int, 1, 255, "a whole number from 1 to 255")
+
+
+def several(kind):
+    """A comma-separated list of `kind`."""
+    def parse(text):
+        return [kind(word) for word in text.split(",")]
+    return parse

@@ -1,0 +1,48 @@
+"""Device, precision and randomness: what every script decides the same way."""
+import os
+import platform
+
+import torch
+
+from common import files
+
+
+def choose(name="auto"):
+    """torch.device for "auto" (a GPU where there is one), "cpu" or "cuda"."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("--device cuda: PyTorch sees no GPU here; use --device cpu, or start the container with --gpus all")
+    # Measurements live on differences smaller than TF32's 10 bits of mantissa; training uses autocast, which does not need it.
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    return torch.device(name)
+
+
+def training_dtype(device, name="auto"):
+    """The autocast type of training: bfloat16 where the hardware has it, float16 on older GPUs, else float32."""
+    if name != "auto":
+        return getattr(torch, name)
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return torch.bfloat16 if torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported() else torch.float32
+
+
+def describe(device, dtype=torch.float32):
+    """One line for the results' `device` attribute: hardware, threads, precision."""
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}, {str(dtype)[6:]}"
+    name = platform.machine()
+    if os.path.exists("/proc/cpuinfo"):
+        with open("/proc/cpuinfo") as lines:
+            name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), name)
+    return f"{name} ({torch.backends.cpu.get_cpu_capability()}), {torch.get_num_threads()} threads, {str(dtype)[6:]}"
+
+
+def derive(*parts):
+    """A 63-bit seed from any JSON-able parts: the same parts give the same seed on every machine."""
+    return int(files.sha256(*parts)[:16], 16) >> 1
+
+
+def generator(device, *parts):
+    """A torch.Generator on `device` seeded from `parts`."""
+    return torch.Generator(device).manual_seed(derive(*parts))

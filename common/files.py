@@ -1,0 +1,139 @@
+"""Files that are whole or absent, and that say where their numbers come from.
+
+Every HDF5 file of ours has a 512-byte user block with the size and the sha256 of the rest, checked before libhdf5 sees a byte:
+any HDF5 tool opens the file, and a truncated or flipped one is named instead of averaged.
+"""
+import functools
+import hashlib
+import json
+import os
+import shlex
+import subprocess
+import sys
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+USER_BLOCK = 512
+REPORT_ONLY = {"stats.py", "figures.py", "page.py"}  # they read results, they make none
+
+
+def replace(part, path):
+    """Gives the finished file `part` its name `path`: on disk first, then visible, all at once."""
+    with open(part, "rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(part, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    os.fsync(folder)
+    os.close(folder)
+
+
+@contextmanager
+def write(path):
+    """An open h5py.File that becomes `path` when the block ends well, and vanishes when it does not."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with h5py.File(part, "w", userblock_size=USER_BLOCK) as file:
+            yield file
+        size, digest = _digest(part)
+        with open(part, "rb+") as file:
+            file.write(f"basins {size} {digest}\n".encode().ljust(USER_BLOCK, b"\0"))
+        replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _digest(path):
+    """Size in bytes and sha256 of all that follows the user block."""
+    with open(path, "rb") as file:
+        file.seek(USER_BLOCK)
+        return os.fstat(file.fileno()).st_size - USER_BLOCK, hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read(path, check=True):
+    """Opens one of our HDF5 files for reading; SystemExit with one line if it is missing, foreign or damaged.
+
+    `check=False` skips the checksum of the whole file (packs after their first use), never that of its size.
+    """
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            words = file.read(USER_BLOCK).rstrip(b"\0").decode("ascii", "replace").split()
+        if len(words) != 3 or words[0] != "basins":
+            raise SystemExit(f"{path}: not a file that basins made; remove it and run make again")
+        whole = str(path.stat().st_size - USER_BLOCK) == words[1]
+        if not whole or check and _digest(path)[1] != words[2]:
+            raise SystemExit(f"{path}: damaged ({'a byte changed' if whole else 'wrong size'}); remove it and run make again")
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise SystemExit(f"{path}: {error.strerror or error}") from None
+
+
+def scale(group, name, values, units):
+    """A dimension scale (one axis): `values` (n,) under `name` with its units."""
+    axis = group.create_dataset(name, data=np.asarray(values))
+    axis.make_scale(name)
+    axis.attrs["units"] = units
+    return axis
+
+
+def array(group, name, values, units, *axes):
+    """A dataset whose leading axes are the given dimension scales (None: an axis without one)."""
+    data = group.create_dataset(name, data=np.asarray(values))
+    data.attrs["units"] = units
+    for dimension, axis in zip(data.dims, axes):
+        if axis is not None:
+            dimension.attach_scale(axis)
+    return data
+
+
+def stamp(settings, seed, fingerprint, device):
+    """The attributes that trace a group's numbers: command, settings (JSON), seed, code, commit, versions, device, fingerprint."""
+    return {"command": command(), "settings": json.dumps(settings, sort_keys=True, default=str), "seed": seed, "code": code(),
+            "commit": commit(), "versions": versions(), "device": device, "fingerprint": fingerprint}
+
+
+def command():
+    """The command line of this process, as one would type it."""
+    return shlex.join(["python", *sys.orig_argv[1:]])
+
+
+def sha256(*parts):
+    """Hex digest over strings, bytes and JSON-able values, in order."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part if isinstance(part, bytes) else json.dumps(part, sort_keys=True, default=str).encode()
+        digest.update(len(data).to_bytes(8, "big") + data)
+    return digest.hexdigest()
+
+
+def source(*paths):
+    """Hex digest of source files, given relative to the project's root or absolute."""
+    return sha256(*[(ROOT / path).read_bytes() for path in paths])
+
+
+@functools.cache
+def code():
+    """The version of the shared code that makes numbers: a digest of common/, without what only the report uses."""
+    return source(*sorted(p for p in (ROOT / "common").glob("*.py") if p.name not in REPORT_ONLY))[:12]
+
+
+@functools.cache
+def commit():
+    """The git commit ("-dirty" where files differ from it), or "unknown" outside a checkout."""
+    asked = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True) \
+        if (ROOT / ".git").exists() else None
+    return asked.stdout.strip() if asked and asked.returncode == 0 else "unknown"
+
+
+@functools.cache
+def versions():
+    """JSON: Python and the packages whose code makes numbers."""
+    names = "torch", "torchvision", "numpy", "h5py", "pillow"
+    return json.dumps({"python": sys.version.split()[0]} | {name: metadata.version(name) for name in names})

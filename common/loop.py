@@ -1,0 +1,248 @@
+"""The training loop. It owns epochs, precision, compile, printing, validation, checkpoint and resume; a method owns its step.
+
+A method reads: flags, `setup`, an optimizer, `step(images, labels) -> loss, logits`, then `for position in fit(…)`, then `finish`.
+All randomness of an epoch comes from (seed, epoch), so a resumed run draws what the uninterrupted one would have drawn.
+"""
+import sys
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+from tqdm import tqdm
+
+from common import cli, data, device as devices, files, model as models
+
+
+def training_flags(parser, epochs, lr, weight_decay):
+    """The flags that pretraining and finetuning share; their defaults are the protocol's."""
+    parser.add_argument("--data", required=True, metavar="FILE", help="pack of images")
+    parser.add_argument("--epochs", type=cli.count, default=epochs, help="passes over the training images")
+    parser.add_argument("--batch-size", type=cli.count, default=256, help="images a step; an epoch's incomplete last batch is dropped")
+    parser.add_argument("--lr", type=cli.rate, default=lr, help="Adam's lr")
+    parser.add_argument("--weight-decay", type=cli.amount, default=weight_decay, help="coupled (L2) weight decay")
+    parser.add_argument("--decay-from", type=cli.fraction, default=1.0, metavar="FRACTION",
+                        help="lr is constant up to this fraction of training, then falls linearly to 0")
+    parser.add_argument("--train-images", type=cli.count, default=2500, help="training images whose eval-mode curve is recorded")
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--precision", default="auto", choices=["auto", "bfloat16", "float16", "float32"], help="autocast of the step")
+    parser.add_argument("--no-compile", action="store_true", help="do not torch.compile on a GPU (a CPU never does)")
+    return parser
+
+
+def parser(doc):
+    """The flags of every pretraining method. A method adds its own, three at most."""
+    parser = training_flags(cli.Parser(doc), epochs=40, lr=1e-3, weight_decay=1e-4)
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="folder of the minimum")
+    parser.add_argument("--seed", type=cli.whole, default=0, help="fixes initial weights and image order for every method alike")
+    parser.add_argument("--arch", default="resnet18", help="a network of torchvision.models")
+    parser.add_argument("--train-on", default="train", choices=["train", "train+val"], help="train+val: the report's exact count")
+    parser.add_argument("--target", type=cli.fraction, default=0.95, help="running train accuracy that training should reach")
+    return parser
+
+
+@dataclass
+class Run:
+    """What a training run is made of; `fit` writes `curves` and the 0-d tensor `lr`, a step draws noise from `generator`."""
+    args: SimpleNamespace
+    settings: dict                 # what the result depends on, JSON-able
+    seed: list                     # all randomness derives from it
+    pack: data.Pack
+    model: torch.nn.Module
+    train: torch.Tensor            # indices trained on
+    measured: dict                 # {split: indices} whose eval-mode loss and accuracy are recorded every epoch
+    checkpoint: Path
+    device: torch.device
+    dtype: torch.dtype
+    lr: torch.Tensor
+    generator: torch.Generator
+    scaler: torch.amp.GradScaler
+    curves: dict
+    name: str
+    origin: dict = None            # where finetuning starts: {name: parameter}
+
+    def forward(self, images, labels, reduction="mean"):
+        """(loss in nats, logits) under the run's precision; the loss is always float32."""
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            logits = self.model(images)
+        return cross_entropy(logits.float(), labels, reduction=reduction), logits
+
+    def descend(self, loss, optimizer):
+        """Backward and one update."""
+        optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self.scaler.step(optimizer)
+        self.scaler.update()
+
+
+def start(args, settings, seed, pack, model, train, measured, checkpoint, name):
+    """Assembles a Run from its parts."""
+    device, dtype = pack.device, devices.training_dtype(pack.device, args.precision)
+    if args.batch_size > len(train):
+        raise SystemExit(f"--batch-size {args.batch_size}: larger than the {len(train)} training images of {args.data}")
+    return Run(args, settings, seed, pack, model.to(device), train, measured, checkpoint, device, dtype,
+               lr=torch.tensor(args.lr, device=device), generator=torch.Generator(device),
+               scaler=torch.amp.GradScaler(device.type, enabled=dtype == torch.float16), curves=defaultdict(list), name=name)
+
+
+def setup(args):
+    """The Run of a pretraining method from its flags: data, a network with the seed's initial weights, a checkpoint in --out."""
+    device = devices.choose(args.device)
+    pack = data.load(args.data, device, check=True)
+    train = pack.indices("train") if args.train_on == "train" else torch.cat([pack.indices("train"), pack.indices("val")])
+    out = Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+    settings = {name: value for name, value in vars(args).items() if name not in ("data", "out", "device")} | {"data": pack.fingerprint}
+    return start(args, settings, ["train", args.seed], pack, models.build(args.arch, len(pack.classes), devices.derive("init", args.seed)),
+                 train, {"train": pack.subset("train", args.train_images), "val": pack.indices("val")}, out / "resume.pt", out.name)
+
+
+def adam(run, parameters=None):
+    """torch.optim.Adam with the run's lr tensor and --weight-decay, fused."""
+    return torch.optim.Adam(parameters or run.model.parameters(), lr=run.lr, weight_decay=run.args.weight_decay, fused=True)
+
+
+def constant_then_linear(args):
+    """lr(progress) for progress in [0, 1]: --lr up to --decay-from, then linearly to 0."""
+    def lr(progress):
+        return args.lr * min(1, (1 - progress) / max(1 - args.decay_from, 1e-12))
+    return lr
+
+
+@torch.no_grad()
+def evaluate(model, pack, index, batch_size=500):
+    """(mean loss in nats, accuracy) of `model` in eval mode over the images `index`, float32; modes are restored."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    total = torch.zeros(2, dtype=torch.float64, device=pack.device)
+    for at in index.split(batch_size):
+        images, labels = pack.batch(at)
+        logits = model(images)
+        total += torch.stack([cross_entropy(logits, labels, reduction="sum"), (logits.argmax(1) == labels).sum()])
+    for module, training in modes.items():
+        module.training = training
+    return (total / len(index)).tolist()
+
+
+def fit(run, step, optimizer, lr=None, state=None, parts=1, before=False):
+    """Trains; a generator that pauses after each of `parts` equal parts of every epoch, so that the method can act there.
+
+    Yields positions with `epoch` (1 … epochs), `last` (the epoch's last part) and, where last, `accuracy` (running). What the method
+    does at a last part is inside the epoch's checkpoint. `state`: any object with state_dict and load_state_dict, saved with the run.
+    `before`: also records the curves at epoch 0, before the first step. Raises SystemExit where the loss is not finite.
+    """
+    args, curves = run.args, run.curves
+    lr = lr or constant_then_linear(args)
+    identity = files.sha256(run.settings, run.seed, sorted(run.measured))
+    done = _resume(run, optimizer, state, identity)
+    for group in optimizer.param_groups:
+        group["lr"] = run.lr
+    if run.device.type == "cuda" and not args.no_compile:
+        run.model.compile()
+    if before and done == 0 and not curves["epoch"]:
+        _record(run, 0, monotonic())
+        yield SimpleNamespace(epoch=0, last=True, accuracy=None)
+    steps = len(run.train) // args.batch_size
+    ends = [steps * (part + 1) // parts for part in range(parts)]
+    for epoch in range(done, args.epochs):
+        began = monotonic()
+        run.generator.manual_seed(devices.derive("step", run.seed, epoch))
+        order = run.train[data.order(len(run.train), "order", run.seed, epoch)]
+        sums = torch.zeros(2, dtype=torch.float64, device=run.device)
+        run.model.train()
+        bar = tqdm(range(steps), desc=f"{run.name} {epoch + 1}/{args.epochs}", leave=False, disable=not sys.stderr.isatty())
+        for i in bar:
+            run.lr.fill_(lr((epoch * steps + i) / (args.epochs * steps)))
+            images, labels = run.pack.batch(order[i * args.batch_size:(i + 1) * args.batch_size])
+            loss, logits = step(images, labels)
+            sums += torch.stack([loss.detach(), (logits.detach().argmax(1) == labels).float().mean()])
+            if i + 1 in ends[:-1]:
+                yield SimpleNamespace(epoch=epoch + 1, last=False, accuracy=None)
+        loss, accuracy = (sums / steps).tolist()
+        if not np.isfinite(loss):
+            raise SystemExit(f"{run.name}: the loss is not finite in epoch {epoch + 1} (lr {run.lr.item():g}); "
+                             "the checkpoint before it is kept; try a smaller --lr")
+        curves["running/loss"].append(loss)
+        curves["running/accuracy"].append(accuracy)
+        curves["lr"].append(run.lr.item())
+        _record(run, epoch + 1, began)
+        yield SimpleNamespace(epoch=epoch + 1, last=True, accuracy=accuracy)
+        _checkpoint(run, optimizer, state, identity, epoch + 1)
+
+
+def _record(run, epoch, began):
+    """Appends the eval-mode curves of an epoch and prints its line."""
+    words = []
+    run.curves["epoch"].append(epoch)
+    for split, index in run.measured.items():
+        loss, accuracy = evaluate(run.model, run.pack, index)
+        run.curves[f"{split}/loss"].append(loss)
+        run.curves[f"{split}/accuracy"].append(accuracy)
+        words.append(f"{split} loss {loss:.3f} accuracy {accuracy:.3f}")
+    run.curves["seconds"].append(monotonic() - began)
+    print(f"{run.name} epoch {epoch}/{run.args.epochs}: {', '.join(words)} ({run.curves['seconds'][-1]:.1f} s)", flush=True)
+
+
+def _checkpoint(run, optimizer, state, identity, epoch):
+    part = run.checkpoint.with_name(f".{run.checkpoint.name}.part")
+    torch.save({"identity": identity, "epoch": epoch, "model": run.model.state_dict(), "optimizer": optimizer.state_dict(),
+                "scaler": run.scaler.state_dict(), "state": state.state_dict() if state else None, "curves": dict(run.curves)}, part)
+    files.replace(part, run.checkpoint)
+
+
+def _resume(run, optimizer, state, identity):
+    """Loads the checkpoint if it belongs to this run; returns the number of epochs done."""
+    if not run.checkpoint.exists():
+        return 0
+    saved = torch.load(run.checkpoint, map_location=run.device, weights_only=True)
+    if saved["identity"] != identity:
+        print(f"{run.name}: settings or data changed since {run.checkpoint} was written; starting over", flush=True)
+        return 0
+    run.model.load_state_dict(saved["model"])
+    optimizer.load_state_dict(saved["optimizer"])
+    run.scaler.load_state_dict(saved["scaler"])
+    if state:
+        state.load_state_dict(saved["state"])
+    run.curves.update({name: list(values) for name, values in saved["curves"].items()})
+    print(f"{run.name}: continues after epoch {saved['epoch']} of {run.args.epochs}", flush=True)
+    return saved["epoch"]
+
+
+def save(run, path):
+    """Writes the run's network as it is now to `path` (safetensors)."""
+    models.save(path, run.model.state_dict(), arch=run.args.arch, classes=run.pack.classes, image_size=run.pack.image_size,
+                seed=run.args.seed, data=run.pack.fingerprint, code=files.code(), commit=files.commit(), command=files.command())
+
+
+def finish(run):
+    """Writes the minimum: training.h5 with the curves and the final loss and accuracy, then weights.safetensors, last."""
+    args, curves = run.args, run.curves
+    reached = [epoch for epoch, value in zip(curves["epoch"], curves["running/accuracy"]) if value >= args.target]
+    if curves["running/accuracy"][-1] < args.target:
+        print(f"{run.name}: running train accuracy ended at {curves['running/accuracy'][-1]:.3f}, below the target of {args.target}", flush=True)
+    out = Path(args.out)
+    with files.write(out / "training.h5") as file:
+        file.attrs.update(files.stamp(run.settings, args.seed, files.sha256(run.settings), devices.describe(run.device, run.dtype)))
+        file.attrs.update(kind="training", minimum=out.name, method=out.name.rpartition("-")[0], target=args.target,
+                          epoch_target_reached=reached[0] if reached else np.nan)
+        write_curves(file, dict(curves))
+        for split, index in run.measured.items():
+            for name, value in zip(("loss", "accuracy"), evaluate(run.model, run.pack, index)):
+                file[f"final/{split}_{name}"] = value
+    save(run, out / "weights.safetensors")
+    run.checkpoint.unlink(missing_ok=True)
+
+
+UNITS = {"loss": "nats per image", "accuracy": "fraction", "lr": "1", "seconds": "s"}
+
+
+def write_curves(file, curves):
+    """Curves by epoch as datasets (…, E) along the dimension scale `epoch` (E,)."""
+    epoch = files.scale(file, "epoch", curves.pop("epoch"), "passes over the training images")
+    for name, values in curves.items():
+        values = np.asarray(values)
+        files.array(file, name, values, UNITS.get(name.split("/")[-1], "1"), *[None] * (values.ndim - 1), epoch)

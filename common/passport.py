@@ -1,0 +1,93 @@
+"""The passport: the HDF5 file that holds every measurement of one minimum, made group by group and continued where it stopped."""
+import os
+from pathlib import Path
+from time import monotonic
+
+import h5py
+
+from common import cli, data, device as devices, files, measure, model as models
+
+CODE = "common/measure.py", "common/weights.py", "common/model.py"  # with a measurement's own file: what its numbers depend on
+UNITS = {"loss": "nats per image", "accuracy": "fraction", "loss_by_image": "nats, mean over repeats",
+         "correct_by_image": "correct answers, sum over repeats"}
+
+
+def parser(doc, modules):
+    """Flags of the battery: levels and repeats of each measurement under its own name."""
+    parser = measure.flags(cli.Parser(doc))
+    parser.add_argument("--minimum", required=True, metavar="FOLDER", help="folder that holds weights.safetensors")
+    parser.add_argument("--out", required=True, metavar="FILE", help="the passport")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="measurements, for the battery")
+    for module in modules:
+        if hasattr(module, "LEVELS"):
+            flag = "--" + measure.name_of(module).replace("_", "-")
+            parser.add_argument(f"{flag}-levels", type=cli.several(getattr(module, "LEVEL_TYPE", cli.amount)), default=module.LEVELS,
+                                metavar=f"{module.LEVEL.upper()},…", help=f"{module.TITLE}: {module.LEVEL}, {module.UNITS}")
+            parser.add_argument(f"{flag}-repeats", type=cli.repeats, default=module.REPEATS, metavar="N", help="random draws at each level")
+    return parser
+
+
+def main(doc, modules):
+    """The battery: measures one minimum with `modules` and writes its passport; a group that is there already is taken over."""
+    args = parser(doc, modules).parse_intermixed_args()
+    device = devices.choose(args.device)
+    minimum, out = Path(args.minimum), Path(args.out)
+    model, metadata = models.load(minimum / "weights.safetensors")
+    pack = data.load(args.data, device)
+    if metadata["data"] != pack.fingerprint:
+        raise SystemExit(f"{minimum}: trained on other data than {args.data}; measure it on the pack it was trained on")
+    bench, hardware = measure.Bench(model, pack, args), devices.describe(device)
+    root = {"kind": "passport", "minimum": minimum.name, "method": minimum.name.rpartition("-")[0]} | files.stamp(
+        vars(args), metadata["seed"], metadata["sha256"], hardware)
+    part = out.with_suffix(".part.h5")
+    old, groups = _read(out) | _read(part), {}
+    for module in modules:
+        name = measure.name_of(module)
+        levels, repeats = getattr(args, f"{name}_levels", [0.0]), getattr(args, f"{name}_repeats", 1)
+        for batchnorm in getattr(module, "BATCHNORM", ["stored"]):
+            group = name if batchnorm == "stored" else f"{name}_{batchnorm}"
+            settings = {"levels": levels, "repeats": repeats, "batchnorm": batchnorm} | {
+                key: getattr(args, key) for key in ("images", "batchnorm_images", "batch_size", "seed")}
+            fingerprint = files.sha256(group, settings, metadata["sha256"], pack.fingerprint, files.source(module.__file__, *CODE))
+            if group in old and old[group][0]["fingerprint"] == fingerprint:
+                groups[group] = old[group]
+                continue
+            began = monotonic()
+            arrays = measure.group(bench, module, levels, repeats, batchnorm)
+            groups[group] = files.stamp(settings, args.seed, fingerprint, hardware) | {
+                "measurement": name, "title": module.TITLE, "source": module.SOURCE, "family": measure.family(module),
+                "level": getattr(module, "LEVEL", ""), "level_units": getattr(module, "UNITS", ""), "batchnorm": batchnorm,
+                "seconds": monotonic() - began}, arrays
+            _write(part, root, groups)
+            print(f"{minimum.name} {group}: {monotonic() - began:.1f} s", flush=True)
+    _write(part, root, groups)
+    os.replace(part, out)
+
+
+def _read(path):
+    """{group: (attributes, {path: array})} of a passport, empty if there is none or it is damaged."""
+    if not path.exists():
+        return {}
+    try:
+        with files.read(path) as file:
+            groups = {}
+            for name, group in file.items():
+                arrays = {}
+                group.visititems(lambda at, item: arrays.update({at: item[()]}) if isinstance(item, h5py.Dataset) else None)
+                groups[name] = dict(group.attrs), arrays
+            return groups
+    except SystemExit as error:
+        print(f"{error}: measuring again", flush=True)
+        return {}
+
+
+def _write(path, root, groups):
+    with files.write(path) as file:
+        file.attrs.update(root)
+        for name, (attributes, arrays) in groups.items():
+            group = file.create_group(name)
+            group.attrs.update(attributes)
+            axes = [files.scale(group, "levels", arrays["levels"], attributes["level_units"])] if "levels" in arrays else []
+            for at, values in arrays.items():
+                if at != "levels":
+                    files.array(group, at, values, UNITS.get(at.split("/")[-1], "1"), *axes)

@@ -1,0 +1,102 @@
+"""Finetuning a minimum several times: new head, own image order, distance travelled, and the file that holds all runs of one mode.
+
+A mode reads: flags, then `for run in runs(args)`: an optimizer, a step, and `record(run, loop.fit(…))`.
+"""
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from common import cli, data, device as devices, files, loop, model as models, weights
+
+CODE = "common/loop.py", "common/transfer.py", "common/weights.py", "common/model.py"
+TARGET = 0.95
+CURVES = "loss", "accuracy"
+
+
+def parser(doc):
+    """The flags of every finetuning mode. A mode adds its own, three at most."""
+    parser = loop.training_flags(cli.Parser(doc), epochs=15, lr=1e-4, weight_decay=0.0)
+    parser.add_argument("--minimum", required=True, metavar="FOLDER", help="folder that holds weights.safetensors")
+    parser.add_argument("--out", required=True, metavar="FILE", help="HDF5 file of all runs; runs that it holds already are kept")
+    parser.add_argument("--runs", type=cli.count, default=5, metavar="N", help="repetitions, each with its own head and image order")
+    parser.add_argument("--measure-on", default="test", choices=["test", "val"], help="val: for tuning, which never sees the test images")
+    return parser
+
+
+def runs(args, mode_file):
+    """Yields a Run for each repetition that --out does not hold yet; writes --out when all are recorded."""
+    device = devices.choose(args.device)
+    minimum, out = Path(args.minimum), Path(args.out)
+    pack = data.load(args.data, device, check=True)
+    metadata = models.load(minimum / "weights.safetensors")[1]
+    if metadata["image_size"] != pack.image_size:
+        raise SystemExit(f"{args.data}: {pack.image_size} px images, but {minimum} was trained at {metadata['image_size']} px")
+    settings = {name: value for name, value in vars(args).items() if name not in ("data", "minimum", "out", "runs", "device")}
+    settings |= {"data": pack.fingerprint, "minimum": metadata["sha256"]}
+    fingerprint = files.sha256(settings, files.source(mode_file, *CODE))
+    part = out.with_suffix(".part.h5")
+    done = _read(out, fingerprint)[:args.runs] or []
+    done = max(done, _read(part, fingerprint)[:args.runs], key=len)
+    for number in range(len(done), args.runs):
+        model, _ = models.load(minimum / "weights.safetensors")
+        start = {name: value.detach().clone() for name, value in model.named_parameters()}
+        # Run k has the same head and the same image order for every minimum: minima are compared in pairs.
+        models.replace_head(model, len(pack.classes), devices.derive("head", number))
+        measured = {"train": pack.subset("train", args.train_images), args.measure_on: pack.indices(args.measure_on)}
+        run = loop.start(args, settings | {"run": number}, ["finetune", number], pack, model, pack.indices("train"), measured,
+                         out.with_suffix(".resume.pt"), f"{minimum.name} {out.stem} run {number + 1}/{args.runs}")
+        run.origin = {name: value.to(device) for name, value in start.items()}
+        yield run
+        done.append({name: np.array(values) for name, values in run.curves.items() if name != "lr" and "running" not in name})
+        _write(part, done, args, metadata, settings, fingerprint, devices.describe(device, run.dtype))
+        run.checkpoint.unlink(missing_ok=True)
+    if not part.exists():
+        _write(part, done, args, metadata, settings, fingerprint, devices.describe(device, devices.training_dtype(device, args.precision)))
+    os.replace(part, out)
+
+
+def record(run, positions):
+    """Runs a fit to its end, and after every epoch records how far the network, its head excluded, has moved from the minimum."""
+    head = models.head(run.model)[0]
+    without = {f"{head}.weight", f"{head}.bias"}
+    for position in positions:
+        if position.last:
+            for group, members in weights.groups(run.model, without).items():
+                moved = weights.distance(members, {name: run.origin[name] for name in members})
+                norm = sum(run.origin[name].double().square().sum().item() for name in members) ** 0.5
+                run.curves[f"distance/{group}"].append(moved["raw"])
+                run.curves[f"distance_relative/{group}"].append(moved["raw"] / norm)
+
+
+def epochs_to(target, accuracy):
+    """The first crossing of `target` on a curve (E+1,) by epoch, linear between epochs; NaN if it never reaches it."""
+    above = np.flatnonzero(accuracy >= target)
+    if not len(above):
+        return np.nan
+    last = int(above[0])
+    return float(last and last - 1 + (target - accuracy[last - 1]) / (accuracy[last] - accuracy[last - 1]))
+
+
+def _read(path, fingerprint):
+    """The runs [{curve: (E+1,)}] that a file holds, none if it is missing, damaged or of other settings."""
+    try:
+        with files.read(path) as file:
+            if file.attrs["fingerprint"] != fingerprint:
+                return []
+            found = {f"{group}/{name}": data[()] for group in file if hasattr(file[group], "keys") for name, data in file[group].items()}
+            epoch, seconds = file["epoch"][()], file["seconds"][()]
+            return [{"epoch": epoch, "seconds": seconds[k]} | {name: values[k] for name, values in found.items()} for k in range(len(seconds))]
+    except SystemExit:
+        return []
+
+
+def _write(path, done, args, metadata, settings, fingerprint, hardware):
+    with files.write(path) as file:
+        minimum = Path(args.minimum).name
+        file.attrs.update(files.stamp(settings, metadata["seed"], fingerprint, hardware))
+        file.attrs.update(kind="finetune", mode=Path(args.out).stem.removeprefix("finetune-").split("--")[0], minimum=minimum,
+                          method=minimum.rpartition("-")[0], target=TARGET)
+        loop.write_curves(file, {"epoch": done[0]["epoch"]} | {name: [run[name] for run in done] for name in done[0] if name != "epoch"})
+        file["epochs_to_target"] = [epochs_to(TARGET, run["train/accuracy"]) for run in done]

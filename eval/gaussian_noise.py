@@ -1,0 +1,20 @@
+"""Gaussian noise on the images: clamp(x + N(0, sigma²), 0, 1), one draw for all sigma."""
+import sys
+
+import torch
+
+from common import passport
+
+TITLE, SOURCE = "Gaussian noise", "the original report"
+LEVEL, UNITS, LEVELS, REPEATS = "sigma", "standard deviation; images are in [0, 1]", [i / 20 for i in range(21)], 10
+
+
+def perturb(images, labels, levels, generator, model):
+    """Yields images (N, 3, H, W) in [0, 1], one batch a sigma."""
+    noise = torch.randn(images.shape, generator=generator, device=images.device)
+    for sigma in levels:
+        yield (images + sigma * noise).clamp(0, 1)
+
+
+if __name__ == "__main__":
+    passport.main(__doc__, [sys.modules[__name__]])

@@ -1,0 +1,27 @@
+"""Masked squares: one black square an image, each at its own random place inside the image."""
+import sys
+
+import torch
+
+from common import cli, passport
+
+TITLE, SOURCE = "Masked squares", "the original report"
+LEVEL, UNITS, LEVELS, REPEATS = "side", "fraction of the image's side", [i * 5 / 112 for i in range(20)], 10
+LEVEL_TYPE = cli.fraction
+
+
+def perturb(images, labels, levels, generator, model):
+    """Yields images (N, 3, H, W) with a square of round(side x H) pixels set to 0; its place in [0, 1]² is drawn once for all sides."""
+    place = torch.rand(2, len(images), 1, 1, 1, generator=generator, device=images.device)
+    height, width = images.shape[2:]
+    rows = torch.arange(height, device=images.device).view(1, 1, height, 1)
+    columns = torch.arange(width, device=images.device).view(1, 1, 1, width)
+    for side in levels:
+        pixels = round(side * height)
+        top, left = (place[0] * (height - pixels + 1)).floor(), (place[1] * (width - pixels + 1)).floor()
+        inside = (rows >= top) & (rows < top + pixels) & (columns >= left) & (columns < left + pixels)
+        yield images.masked_fill(inside, 0)
+
+
+if __name__ == "__main__":
+    passport.main(__doc__, [sys.modules[__name__]])

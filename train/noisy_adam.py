@@ -1,0 +1,29 @@
+"""Noisy Adam: Adam on clamp(x + N(0, sigma²), 0, 1), with fresh noise at every presentation.
+
+The step is the only forward pass in train mode, so BatchNorm's statistics are those of noisy images alone.
+"""
+import torch
+
+from common import cli, loop
+
+
+def main():
+    parser = loop.parser(__doc__)
+    parser.add_argument("--sigma", type=cli.amount, default=0.05, help="standard deviation of the noise; images are in [0, 1]")
+    args = parser.parse_args()
+    run = loop.setup(args)
+    optimizer = loop.adam(run)
+
+    def step(images, labels):
+        noise = torch.randn(images.shape, generator=run.generator, device=images.device)
+        loss, logits = run.forward((images + args.sigma * noise).clamp(0, 1), labels)
+        run.descend(loss, optimizer)
+        return loss, logits
+
+    for _ in loop.fit(run, step, optimizer):
+        pass
+    loop.finish(run)
+
+
+if __name__ == "__main__":
+    main()
