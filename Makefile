@@ -80,7 +80,7 @@ TUNED_MODES   = $(foreach m,$(TUNE_MODES),$(addprefix $m,$(call grid,$(TUNE_FINE
 TUNINGS       = $(TUNED_METHODS:%=$A/tune/%/training.h5) $(TUNED_MODES:%=$A/tune/finetune-%.h5)
 
 REPORTED = $(TRAINED:%=$A/%/training.h5) $(MINIMA:%=$A/%/passport.h5) $(PAIRS:%=$A/%/pair.h5) \
-           $(foreach m,$(MODES),$(MINIMA:%=$A/%/finetune-$m.h5)) $(wildcard $(TUNINGS))
+           $(foreach m,$(MODES),$(MINIMA:%=$A/%/finetune-$m.h5))
 
 first = $(firstword $(subst -, ,$1))
 last  = $(lastword $(subst -, ,$1))
@@ -101,8 +101,9 @@ help:
 all: $A/report/index.html
 	@echo 'report: $<'
 report: all
-tune: $(TUNINGS) eval/tuning.py | $(READY)
-	@$(RUN) -m eval.tuning $(TUNINGS)
+tune: $(TUNINGS)
+	@$(RUN) -m eval.tuning $(TUNINGS) > $A/tune/table.txt
+	@cat $A/tune/table.txt
 setup: $(READY)
 clean:
 	rm -rf $A
@@ -155,8 +156,9 @@ $(MINIMA:%=$A/%/finetune-$1.h5): %/finetune-$1.h5: finetune/$1.py %/weights.safe
 endef
 $(foreach m,$(MODES),$(eval $(call MODE,$m)))
 
-$A/report/index.html: eval/report.py common/stats.py common/figures.py common/page.py $A/flags/report $(REPORTED)
-	$(RUN) -m eval.report --out $(@D) --profile $(PROFILE) $(file < $A/flags/report) $(filter %.h5,$^)
+# What was tuned is shown as it is; a study does not tune again by itself.
+$A/report/index.html: eval/report.py common/stats.py common/figures.py common/page.py $A/flags/report $(REPORTED) $(wildcard $A/tune/table.txt)
+	$(RUN) -m eval.report --out $(@D) --profile $(PROFILE) $(file < $A/flags/report) $(filter %.h5,$^) $(wildcard $(TUNINGS))
 
 # A setting's name is its flags: adam--lr=1e-3--batch-size=64. Finetuning is tried on the first minimum.
 $(TUNED_METHODS:%=$A/tune/%/training.h5): $A/tune/%/training.h5: train/$$(call first,$$*).py $A/data/pretrain.h5 $A/flags/tune

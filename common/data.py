@@ -1,9 +1,8 @@
 """A pack: one HDF5 file with images, labels and fixed splits, resident on the device, where a batch is an index."""
 import json
+import os
 from dataclasses import dataclass
-from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 
@@ -53,7 +52,7 @@ def stratify(labels, count, seed):
 
 
 def load(path, device, check=False):
-    """Opens a pack. It sits whole on the device where it fits in half of what is free, else a batch comes from the mapped file.
+    """Opens a pack. It sits whole on the device where there is room, else a batch comes from the mapped file.
 
     `check` reads the file once more to compare its sha256. SystemExit with one line for anything that is not a whole pack.
     """
@@ -61,13 +60,19 @@ def load(path, device, check=False):
         if "images" not in file or "fingerprint" not in file.attrs:
             raise SystemExit(f"{path}: not a pack of images; make one with python -m common.prepare")
         stored = file["images"]
-        free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else float("inf")
-        if stored.nbytes < free / 2:
+        if stored.nbytes <= room(device):
             images = torch.from_numpy(stored[:]).to(device)
         else:
             images = torch.from_numpy(np.memmap(path, np.uint8, "c", stored.id.get_offset(), stored.shape))
         return Pack(images, torch.from_numpy(file["labels"][:]).to(device), torch.from_numpy(file["split"][:]),
                     json.loads(file.attrs["classes"]), int(file.attrs["image_size"]), file.attrs["fingerprint"], device)
+
+
+def room(device):
+    """Bytes that a pack may take on the device: half of what is free on a GPU; on a CPU, half of the machine's memory."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] / 2
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2
 
 
 def order(count, *seed):

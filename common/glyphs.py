@@ -1,4 +1,4 @@
-"""Embedded image data: Latin and Greek letters (pretraining) and digits (finetuning), drawn from matplotlib's own fonts.
+"""Built-in images: Latin and Greek letters (pretraining) and digits (finetuning), drawn in matplotlib's own fonts.
 
 Nothing is downloaded. An image is a pure function of (seed, split, character, index), so the number of images a class
 can change without changing any of the images that stay.

@@ -227,7 +227,7 @@ def finish(run):
     out = Path(args.out)
     with files.write(out / "training.h5") as file:
         file.attrs.update(files.stamp(run.settings, args.seed, files.sha256(run.settings), devices.describe(run.device, run.dtype)))
-        file.attrs.update(kind="training", minimum=out.name, method=out.name.rpartition("-")[0], target=args.target,
+        file.attrs.update(kind="training", minimum=out.name, method=out.name.split("-")[0], target=args.target,
                           epoch_target_reached=reached[0] if reached else np.nan)
         write_curves(file, dict(curves))
         for split, index in run.measured.items():

@@ -13,7 +13,7 @@ import torch
 import torchvision
 from torch import nn
 
-from common import files
+from common import conv, files
 
 
 def build(arch, classes, seed):
@@ -23,7 +23,7 @@ def build(arch, classes, seed):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = torchvision.models.get_model(arch, weights=None, num_classes=classes)
-    return model.to(memory_format=torch.channels_last)
+    return conv.use_matrix_products(model).to(memory_format=torch.channels_last)
 
 
 def head(model):

@@ -1,0 +1,219 @@
+"""Measurements: level 0 is clean to the last bit, sums are over images, draws are shared, attacks and masks stay in bounds."""
+import json
+import shutil
+from importlib import import_module
+from types import SimpleNamespace
+
+import h5py
+import numpy as np
+import pytest
+import torch
+import torchvision
+from conftest import run, words
+from torch.nn.functional import cross_entropy
+
+from common import device, measure, model, weights
+
+MEASUREMENTS = words("MEASUREMENTS")
+PERTURBING = [name for name in MEASUREMENTS if hasattr(import_module(f"eval.{name}"), "LEVELS") and name != "clean"]
+SMALL = [flag for name in PERTURBING for flag in (f"--{name.replace('_', '-')}-levels", "0,0.02,0.1", f"--{name.replace('_', '-')}-repeats", "2")]
+
+
+@pytest.fixture(scope="module")
+def passport(pack_file, minimum, tmp_path_factory):
+    out = tmp_path_factory.mktemp("passport") / "passport.h5"
+    with pytest.MonkeyPatch.context() as patch:
+        run(patch, "eval.battery", "--data", pack_file, "--minimum", minimum, "--out", out, "--images", 60, "--batchnorm-images", 70,
+            *SMALL, *MEASUREMENTS)
+    return out
+
+
+@pytest.fixture
+def bench(pack, minimum):
+    return make_bench(pack, minimum)
+
+
+def make_bench(pack, minimum, batch_size=500, images=60):
+    net = model.load(minimum / "weights.safetensors")[0]
+    return measure.Bench(net, pack, SimpleNamespace(seed=0, images=images, batchnorm_images=70, batch_size=batch_size))
+
+
+@pytest.mark.parametrize("name", PERTURBING)
+def test_level_0_is_clean_to_the_last_bit(name, passport):
+    with h5py.File(passport) as file:
+        for group in (group for group in file if file[group].attrs["measurement"] == name):
+            clean = "clean_recomputed" if file[group].attrs["batchnorm"] == "recomputed" else "clean"
+            for split in "train", "test":
+                np.testing.assert_array_equal(file[f"{group}/{split}/loss_by_image"][0], file[f"{clean}/{split}/loss_by_image"][0])
+                for value in "loss", "accuracy":
+                    np.testing.assert_array_equal(file[f"{group}/{split}/{value}"][0], file[f"{clean}/{split}/{value}"][0, 0])
+
+
+def test_a_passport_says_what_it_holds_and_where_it_comes_from(passport):
+    with h5py.File(passport) as file:
+        assert file.attrs["kind"] == "passport" and file.attrs["minimum"] == "adam-0"
+        assert {"clean", "clean_recomputed", "local_energy", "local_energy_recomputed"} <= set(file)
+        for group in file.values():
+            assert {"command", "settings", "seed", "code", "commit", "versions", "device", "fingerprint", "title", "source"} <= set(group.attrs)
+            assert group["test/loss"].dims[0][0] == group["levels"] and group["levels"].attrs["units"]
+            repeats = json.loads(group.attrs["settings"])["repeats"]
+            accuracy = group["test/correct_by_image"][()].sum(1) / (group["test/correct_by_image"].shape[1] * repeats)
+            np.testing.assert_allclose(group["test/accuracy"][()].mean(1), accuracy, rtol=1e-12)
+            np.testing.assert_allclose(group["test/loss"][()].mean(1), group["test/loss_by_image"][()].astype(float).mean(1), rtol=1e-6)
+
+
+def test_clean_is_the_mean_over_images(passport, pack, minimum):
+    net, index = model.load(minimum / "weights.safetensors")[0], pack.indices("test")
+    with torch.no_grad():
+        logits = net(pack.batch(index)[0])
+    with h5py.File(passport) as file:
+        assert file["clean/test/loss"][0, 0] == pytest.approx(cross_entropy(logits, pack.labels[index]).item(), rel=1e-5)
+        assert file["clean/test/accuracy"][0, 0] == (logits.argmax(1) == pack.labels[index]).double().mean().item()
+
+
+@pytest.mark.parametrize("name", [name for name in MEASUREMENTS if hasattr(import_module(f"eval.{name}"), "perturb")])
+def test_results_do_not_depend_on_batch_size_or_on_the_other_levels(name, pack, minimum, monkeypatch):
+    monkeypatch.setattr(measure, "BLOCK", 25)  # 60 images are two whole blocks and a part: the last batch counts as what it is
+    perturb = import_module(f"eval.{name}").perturb
+    whole = make_bench(pack, minimum, 100).sweep("test", perturb, [0, 0.01, 0.2], ("x", 1))
+    small = make_bench(pack, minimum, 25).sweep("test", perturb, [0.01], ("x", 1))
+    assert whole[0].shape == whole[1].shape == (3, 60)
+    torch.testing.assert_close(small[0][0], whole[0][1], rtol=2e-3, atol=2e-3)
+
+
+def test_weight_draws_are_shared_by_levels_and_minima():
+    perturb = import_module("eval.local_energy").perturb_weight
+    weight = torch.full((4, 3), 2.0)
+    a = list(perturb(weight, [0, 0.1, 0.5], device.generator("cpu", 0, "local_energy", 1)))
+    b = list(perturb(3 * weight, [0.5], device.generator("cpu", 0, "local_energy", 1)))
+    assert torch.equal(a[0], weight)
+    torch.testing.assert_close(b[0] / 3, a[2])
+    torch.testing.assert_close((a[1] / 2 - 1) * 5, a[2] / 2 - 1)
+
+
+def test_fgsm_stays_within_epsilon_and_range_and_raises_the_loss(pack, bench):
+    images, labels = pack.batch(pack.indices("test"))
+    levels = [0, 0.004, 0.03]
+    attacked = list(import_module("eval.fgsm").perturb(images.clone(), labels, levels, None, bench.model))
+    for epsilon, image in zip(levels, attacked):
+        assert image.min() >= 0 and image.max() <= 1 and (image - images).abs().max() <= epsilon + 1e-7
+        assert not image.requires_grad
+    losses = [cross_entropy(bench.model(image), labels).item() for image in attacked]
+    assert losses[0] < losses[1] < losses[2]
+
+
+def test_gaussian_noise_is_clamped_and_has_its_sigma(bench):
+    images = torch.full((8, 3, 32, 32), 0.5)
+    small, large = import_module("eval.gaussian_noise").perturb(images, None, [0.1, 3], torch.Generator().manual_seed(0), None)
+    assert small.std().item() == pytest.approx(0.1, rel=0.02)
+    assert large.min() == 0 and large.max() == 1
+
+
+def test_masks_lie_inside_at_a_place_of_their_own_and_have_their_side():
+    images = torch.ones(16, 3, 32, 32)
+    _, masked, all_black = import_module("eval.square_mask").perturb(images, None, [0, 0.25, 1], torch.Generator().manual_seed(0), None)
+    assert ((masked == 0).sum((1, 2, 3)) == 3 * 8 * 8).all() and (all_black == 0).all()
+    assert len({tuple((image[0] == 0).nonzero()[0].tolist()) for image in masked}) > 10
+
+
+def test_conv_linear_is_20_convolutions_and_1_linear_layer():
+    found = weights.conv_linear(torchvision.models.resnet18())
+    assert len(found) == 21 and sum(value.ndim == 4 for value in found.values()) == 20
+    assert {"layer2.0.downsample.0.weight", "layer3.0.downsample.0.weight", "layer4.0.downsample.0.weight", "fc.weight"} <= set(found)
+    assert len(weights.batchnorm(torchvision.models.resnet18())) == 40
+
+
+def test_distance_to_itself_after_extra_forward_passes_is_0(pack):
+    net = model.build("resnet18", 5, seed=0)
+    before = {name: value.detach().clone() for name, value in net.named_parameters()}
+    net.train()
+    for _ in range(3):
+        net(pack.batch(torch.arange(8))[0])
+    assert net.bn1.num_batches_tracked == 3
+    for members in weights.groups(net).values():
+        assert weights.distance(members, before | {})["raw"] == 0
+
+
+def test_distance_is_the_euclidean_norm():
+    a, b = {"x": torch.tensor([3.0, 0.0]), "y": torch.tensor([[4.0]])}, {"x": torch.tensor([0.0, 0.0]), "y": torch.tensor([[4.0]])}
+    found = weights.distance(a, b)
+    assert found["raw"] == 3 and found["relative"] == pytest.approx(3 / 4.5) and found["cosine"] == pytest.approx(0.8)
+
+
+def test_recomputing_batchnorm_twice_changes_nothing_and_weights_images_equally(pack, bench):
+    index = pack.indices("train")
+    weights.recompute_batchnorm(bench.model, pack, index, batch_size=64)  # 64 + 6 images
+    once = {name: value.clone() for name, value in bench.model.state_dict().items() if "running" in name}
+    weights.recompute_batchnorm(bench.model, pack, index, batch_size=64)
+    for name, value in once.items():
+        assert torch.equal(value, bench.model.state_dict()[name]), name
+    with torch.no_grad():
+        mean = bench.model.conv1(pack.batch(index)[0]).mean((0, 2, 3))
+    torch.testing.assert_close(bench.model.bn1.running_mean, mean, rtol=1e-3, atol=1e-5)
+    assert not bench.model.training and bench.model.bn1.momentum == 0.1
+
+
+def test_moved_weights_come_back(bench):
+    before = {name: value.clone() for name, value in bench.model.state_dict().items()}
+    measure.group(bench, import_module("eval.local_energy"), [0.5], 1, "recomputed")
+    for name, value in bench.model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_a_path_s_ends_are_its_endpoints_and_its_middle_needs_recomputed_statistics(pack_file, minimum, passport, pack, tmp_path, monkeypatch):
+    other = tmp_path / "adam-1"
+    run(monkeypatch, "train.adam", "--data", pack_file, "--out", other, "--seed", 1, "--epochs", 1, "--batch-size", 16, "--train-images", 20)
+    out = tmp_path / "pair.h5"
+    run(monkeypatch, "eval.pair", "--data", pack_file, "--minima", minimum, other, "--out", out, "--points", 3, "--images", 60,
+        "--batchnorm-images", 70)
+    with h5py.File(out) as pair, h5py.File(passport) as clean:
+        assert not pair.attrs["shared_start"]
+        for path, name in ("path", "clean"), ("path_recomputed", "clean_recomputed"):
+            assert pair[f"{path}/test/loss"][0] == pytest.approx(clean[f"{name}/test/loss"][0, 0], rel=1e-12)
+        assert pair["path/t"][()].tolist() == [0, 0.5, 1]
+        assert pair["path/train/loss"][1] != pair["path_recomputed/train/loss"][1]
+        assert 0.2 < pair["distance/all/relative"][()] < 2
+    # The report's straight lines used interpolated statistics: they are not those of the network in the middle.
+    a, b = (model.load(folder / "weights.safetensors")[0] for folder in (minimum, other))
+    middle = model.build("resnet18", 5, seed=0)
+    weights.interpolate(middle, a.state_dict(), b.state_dict(), 0.5)
+    interpolated = middle.layer1[0].bn1.running_var.clone()
+    weights.recompute_batchnorm(middle, pack, pack.indices("train"))
+    assert ((middle.layer1[0].bn1.running_var / interpolated - 1).abs() > 0.1).any()
+
+
+def test_interpolation_s_ends_are_exact():
+    a, b, net = (model.build("resnet18", 5, seed=seed) for seed in (1, 2, 3))
+    for t, end in (0, a), (1, b):
+        weights.interpolate(net, a.state_dict(), b.state_dict(), t)
+        assert all(torch.equal(value, end.state_dict()[name]) for name, value in net.state_dict().items())
+
+
+def test_the_battery_takes_over_what_is_there(pack_file, minimum, passport, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "passport.h5"
+    shutil.copy(passport, out)
+    flags = ["--data", pack_file, "--minimum", minimum, "--out", out, "--images", 60, "--batchnorm-images", 70]
+    run(monkeypatch, "eval.battery", *flags, *SMALL, *MEASUREMENTS)
+    assert capsys.readouterr().out == ""
+    run(monkeypatch, "eval.battery", *flags, *SMALL, "--fgsm-levels", "0,0.01", *MEASUREMENTS)
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()] == ["fgsm:"]
+
+
+@pytest.mark.parametrize("flags, message", [
+    (["no_such_thing"], "no_such_thing: no such measurement"),
+    (["battery"], "battery: no such measurement"),
+    (["--gaussian-noise-levels", "0,-1", "gaussian_noise"], "not a finite number of 0 or more"),
+    (["--square-mask-levels", "1.5", "square_mask"], "not a number from 0 to 1"),
+])
+def test_a_bad_request_is_one_line_and_leaves_the_passport(flags, message, pack_file, minimum, passport, monkeypatch, capsys):
+    before = passport.read_bytes()
+    with pytest.raises(SystemExit) as stopped:
+        run(monkeypatch, "eval.battery", "--data", pack_file, "--minimum", minimum, "--out", passport, *flags)
+    assert message in f"{stopped.value} {capsys.readouterr().err}" and passport.read_bytes() == before
+
+
+def test_a_scalar_measurement_is_one_function(pack, minimum, bench):
+    module = SimpleNamespace(__file__="eval/norm.py", measure=lambda net, batches, generator: {
+        "norm": net.fc.weight.norm().item(), "images": sum(len(labels) for _, labels in batches())})
+    found = measure.group(bench, module, [0], 1, "stored")
+    assert set(found) == {"train/norm", "train/images", "test/norm", "test/images"} and found["test/images"] == [60]

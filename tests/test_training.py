@@ -1,0 +1,184 @@
+"""The loop and the methods: golden losses, resume, seeds, and what each method must and must not do."""
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+import torch
+import torchvision
+from conftest import SHORT, run, words
+from safetensors.torch import load_file
+
+from common import device, loop, model, weights
+
+EXTRA = {"swa": ["--snapshots", "3", "--epochs", "5"]}
+# Running loss of the first epoch (4 steps of 16 images, float32) for --seed 3.
+GOLDEN = {"adam": 0, "noisy_adam": 0, "swa": 0}
+
+
+def train(monkeypatch, method, pack_file, out, *flags):
+    run(monkeypatch, f"train.{method}", "--data", pack_file, "--out", out, *SHORT, *EXTRA.get(method, []), *flags)
+    with h5py.File(out / "training.h5") as file:
+        curves = {}
+        file.visititems(lambda name, item: curves.update({name: item[()]}) if isinstance(item, h5py.Dataset) and name != "seconds" else None)
+    return curves, load_file(out / "weights.safetensors")
+
+
+@pytest.mark.parametrize("method", words("METHODS"))
+def test_resume_is_bit_identical_and_first_losses_are_golden(method, pack_file, tmp_path, monkeypatch):
+    whole_curves, whole = train(monkeypatch, method, pack_file, tmp_path / "whole", "--seed", 3)
+    assert whole_curves["running/loss"][0] == pytest.approx(GOLDEN[method], rel=2e-3)
+
+    class Killed(Exception):
+        pass
+
+    checkpoint, count = loop._checkpoint, []
+
+    def kill_after(*args):
+        checkpoint(*args)
+        count.append(1)
+        if len(count) == (4 if method == "swa" else 1):
+            raise Killed
+
+    monkeypatch.setattr(loop, "_checkpoint", kill_after)
+    with pytest.raises(Killed):
+        train(monkeypatch, method, pack_file, tmp_path / "killed", "--seed", 3)
+    monkeypatch.setattr(loop, "_checkpoint", checkpoint)
+    curves, resumed = train(monkeypatch, method, pack_file, tmp_path / "killed", "--seed", 3)
+    assert curves.keys() == whole_curves.keys() and resumed.keys() == whole.keys()
+    for name in curves:
+        np.testing.assert_array_equal(curves[name], whole_curves[name], name)
+    for name in resumed:
+        assert torch.equal(resumed[name], whole[name]), name
+    assert not (tmp_path / "killed" / "resume.pt").exists()
+
+
+def test_changed_settings_start_over_and_say_so(pack_file, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(loop, "finish", lambda run: None)
+    for flags in ["--lr", "1e-3"], ["--lr", "2e-3"]:
+        run(monkeypatch, "train.adam", "--data", pack_file, "--out", tmp_path / "adam-0", *SHORT, *flags)
+    assert "starting over" in capsys.readouterr().out
+
+
+def test_methods_of_one_seed_share_start_and_swa_leaves_adam_s_trajectory_at_the_branch(pack_file, tmp_path, monkeypatch):
+    flags = ["--epochs", "5", "--decay-from", "0.2", "--target", "1"]
+    adam, _ = train(monkeypatch, "adam", pack_file, tmp_path / "adam-0", *flags)
+    swa, _ = train(monkeypatch, "swa", pack_file, tmp_path / "swa-0", *flags)
+    np.testing.assert_array_equal(adam["running/loss"][:3], swa["running/loss"][:3])
+    assert adam["running/loss"][3] != swa["running/loss"][3]
+
+
+def test_noisy_adam_runs_one_train_mode_forward_a_step(pack_file, tmp_path, monkeypatch):
+    seen = []
+    forward = loop.Run.forward
+    monkeypatch.setattr(loop.Run, "forward", lambda self, images, labels: seen.append(images) or forward(self, images, labels))
+    trained = train(monkeypatch, "noisy_adam", pack_file, tmp_path / "noisy_adam-0")[1]
+    steps = 2 * (70 // 16)
+    assert len(seen) == steps
+    # BatchNorm counts its own train-mode forward passes: whatever ran beside the step would show here.
+    assert trained["bn1.num_batches_tracked"] == steps
+    assert all(images.min() >= 0 and images.max() <= 1 for images in seen)
+
+
+def test_swa_of_one_snapshot_is_that_snapshot():
+    net, average = model.build("resnet18", 5, seed=1), weights.Average()
+    average.update(net)
+    other = model.build("resnet18", 5, seed=2)
+    average.copy_to(other)
+    for (name, value), copied in zip(net.named_parameters(), other.parameters()):
+        assert torch.equal(value, copied), name
+
+
+def test_swa_averages_equally():
+    average, nets = weights.Average(), [model.build("resnet18", 5, seed=seed) for seed in range(3)]
+    for net in nets:
+        average.update(net)
+    expected = torch.stack([net.conv1.weight for net in nets]).double().mean(0)
+    torch.testing.assert_close(average.mean["conv1.weight"].double(), expected, rtol=0, atol=1e-7)
+
+
+def test_swa_refuses_fewer_than_five_snapshots(pack_file, tmp_path, monkeypatch):
+    with pytest.raises(SystemExit, match="fewer than 5 snapshots"):
+        run(monkeypatch, "train.swa", "--data", pack_file, "--out", tmp_path, *SHORT)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(pack_file, tmp_path, monkeypatch):
+    with pytest.raises(SystemExit, match="not finite in epoch 1"):
+        run(monkeypatch, "train.adam", "--data", pack_file, "--out", tmp_path, *SHORT, "--lr", "1e6", "--weight-decay", "1e9")
+
+
+@pytest.mark.parametrize("flags, message", [
+    (["--batch-size", "1000"], "larger than the 70 training images"),
+    (["--arch", "resnet0"], "no such network"),
+])
+def test_one_clear_line(flags, message, pack_file, tmp_path, monkeypatch):
+    with pytest.raises(SystemExit, match=message):
+        run(monkeypatch, "train.adam", "--data", pack_file, "--out", tmp_path, *SHORT, *flags)
+
+
+@pytest.mark.parametrize("flags", [["--lr", "-1"], ["--epochs", "0"], ["--lr", "nan"], ["--seed", "x"]])
+def test_flags_are_checked(flags, pack_file, tmp_path, monkeypatch, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run(monkeypatch, "train.adam", "--data", pack_file, "--out", tmp_path, *flags)
+    assert stopped.value.code == 2 and flags[0] in capsys.readouterr().err
+
+
+def test_finetuning_makes_only_missing_runs(pack_file, minimum, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "finetune-full.h5"
+    flags = ["--data", pack_file, "--minimum", minimum, "--out", out, *SHORT, "--epochs", "1"]
+    run(monkeypatch, "finetune.full", *flags, "--runs", 1)
+    with h5py.File(out) as file:
+        first = file["test/loss"][0]
+    capsys.readouterr()
+    run(monkeypatch, "finetune.full", *flags, "--runs", 2)
+    assert "run 1/2" not in capsys.readouterr().out
+    with h5py.File(out) as file:
+        np.testing.assert_array_equal(file["test/loss"][0], first)
+        assert file["test/loss"].shape == (2, 2) and file["epoch"][()].tolist() == [0, 1]
+        assert (file["test/loss"][1] != first).all()
+        assert (file["distance/all"][:, 0] == 0).all() and (file["distance/all"][:, 1] > 0).all()
+        # The head is excluded; without it, `all` is the weights, BatchNorm and nothing else.
+        total = np.hypot(file["distance/weights"][()], file["distance/batchnorm"][()])
+        np.testing.assert_allclose(file["distance/all"][()], total, rtol=1e-9)
+
+
+@pytest.mark.parametrize("curve, expected", [([0.96, 1], 0), ([0.5, 0.9, 1], 1.5), ([0.1, 0.2], np.nan)])
+def test_epochs_to_target(curve, expected):
+    from common.transfer import epochs_to
+    np.testing.assert_allclose(epochs_to(0.95, np.array(curve)), expected)
+
+
+def test_a_compiled_network_learns_and_saves_the_same_names(pack):
+    net = model.build("resnet18", 5, seed=0)
+    names = list(net.state_dict())
+    net.compile(backend="eager")
+    net(pack.batch(torch.arange(4))[0])
+    assert list(net.state_dict()) == names
+    assert device.derive("a", 1) == device.derive("a", 1) != device.derive("a", 2)
+
+
+def test_an_unfinished_run_leaves_no_minimum(pack_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "finish", lambda run: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        run(monkeypatch, "train.adam", "--data", pack_file, "--out", tmp_path / "adam-0", *SHORT)
+    assert sorted(path.name for path in (tmp_path / "adam-0").iterdir()) == ["resume.pt"]
+    shutil.rmtree(tmp_path / "adam-0")
+
+
+@pytest.mark.parametrize("size", [32, 64, 40])
+def test_convolutions_on_small_maps_are_those_of_pytorch(size):
+    """Output and every gradient, in float64, of all 20 convolutions."""
+    images = torch.rand(3, 3, size, size, dtype=torch.float64)
+    results = []
+    for build in lambda: model.build("resnet18", 7, seed=0), lambda: torchvision.models.resnet18(num_classes=7):
+        net = build().double()
+        if results:
+            net.load_state_dict(results[0][0].state_dict())
+        logits = net(images)
+        logits.square().sum().backward()
+        results.append((net, logits))
+    (ours, logits), (plain, expected) = results
+    assert any(type(module).__name__ == "SmallMapConv2d" for module in ours.modules())
+    torch.testing.assert_close(logits, expected, rtol=1e-9, atol=1e-9)
+    for (name, parameter), other in zip(ours.named_parameters(), plain.parameters()):
+        torch.testing.assert_close(parameter.grad, other.grad, rtol=1e-7, atol=1e-9, msg=name)
