@@ -1,0 +1,15 @@
+# The CUDA environment of the study. The image runs it on its own:  docker run --rm --gpus all -v "$PWD/artifacts:/study/artifacts" basins
+ARG BASE_IMAGE=nvidia/cuda:13.0.1-base-ubuntu24.04
+FROM ${BASE_IMAGE}
+# g++ and Python's headers: torch.compile builds its kernels at run time.
+RUN apt-get update && apt-get install -y --no-install-recommends make g++ python3 python3-dev python3-venv git \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /study
+# Dependencies before code: a changed script rebuilds in seconds.
+COPY requirements.txt requirements-test.txt ./
+RUN python3 -m venv /opt/venv && /opt/venv/bin/pip install --no-cache-dir -r requirements.txt -r requirements-test.txt
+ENV PYTHON=/opt/venv/bin/python HOME=/tmp USER=basins MPLCONFIGDIR=/tmp/matplotlib TORCHINDUCTOR_CACHE_DIR=/tmp/inductor
+COPY . .
+RUN useradd --uid 1001 basins && mkdir -p artifacts && chmod 777 artifacts
+USER basins
+CMD ["make", "all"]
