@@ -71,12 +71,20 @@ class Run:
             logits = self.model(images)
         return cross_entropy(logits.float(), labels, reduction=reduction), logits
 
-    def descend(self, loss, optimizer):
-        """Backward and one update."""
+    def backward(self, loss, optimizer):
+        """Fresh gradients of the loss."""
         optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
+
+    def update(self, optimizer):
+        """One update with the gradients that are there."""
         self.scaler.step(optimizer)
         self.scaler.update()
+
+    def descend(self, loss, optimizer):
+        """Backward and update: what most steps end with."""
+        self.backward(loss, optimizer)
+        self.update(optimizer)
 
 
 def start(args, settings, seed, pack, model, train, measured, checkpoint, name):

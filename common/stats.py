@@ -9,16 +9,16 @@ def mean_std(values):
 
 
 def median(values):
-    """The median, NaN ("never reached") counted as infinitely late."""
+    """The median, where NaN ("never reached") counts as infinitely late."""
     return float(np.median(np.where(np.isnan(values), np.inf, values)))
 
 
 def rows(results):
-    """One dict a minimum, in order of appearance: its name, method, seed, and every scalar measure and outcome that its files hold."""
+    """A dict a minimum, in order of appearance: minimum, method, seed, and every scalar that its files give (the columns of summary.csv)."""
     found = {}
     for result in results:
         if result.kind != "pair":
-            row = found.setdefault(result.minimum, {"minimum": result.minimum, "method": result.method, "seed": result.seed})
+            row = found.setdefault(result.minimum, {"minimum": result.minimum, "method": result.label, "seed": result.attrs["seed"]})
             row |= {"training": _pretraining, "passport": _measures, "finetune": _outcomes}[result.kind](result)
     return list(found.values())
 
@@ -28,26 +28,25 @@ def _pretraining(result):
 
 
 def _measures(result):
-    """Clean loss and accuracy; of each perturbation the accuracy averaged over its levels, and that relative to clean; scalars."""
-    row, data = {}, result.data
-    for group, attrs in result.groups.items():
+    """Clean loss and accuracy; of each perturbation accuracy averaged over its levels, and relative to clean; scalars as they are."""
+    row = {}
+    for name, attrs in result.groups.items():
         suffix = "" if attrs["batchnorm"] == "stored" else f"_{attrs['batchnorm']}"
+        means = {at.removeprefix(f"{name}/"): values.mean() for at, values in result.data.items() if at.startswith(f"{name}/t")}
+        if attrs["measurement"] == "clean":
+            row |= {at.replace("/", "_") + suffix: value for at, value in means.items()}
+            continue
+        row |= {f"{name}_{at}".replace("/", "_"): value for at, value in means.items() if f"{name}/levels" not in result.data or "loss" not in at}
         for split in "train", "test":
-            if attrs["measurement"] == "clean":
-                row |= {f"{split}_{name}{suffix}": data[f"{group}/{split}/{name}"].mean() for name in ("loss", "accuracy")}
-            elif f"{group}/levels" in data:
-                row[f"{group}_{split}_accuracy"] = accuracy = data[f"{group}/{split}/accuracy"].mean()
-                if f"clean{suffix}/{split}/accuracy" in data:
-                    row[f"{group}_{split}_relative"] = accuracy / data[f"clean{suffix}/{split}/accuracy"].mean()
-            else:
-                row |= {at.replace("/", "_"): values.mean() for at, values in data.items() if at.startswith(f"{group}/{split}/")}
+            if f"clean{suffix}/{split}/accuracy" in result.data and f"{split}/accuracy" in means:
+                row[f"{name}_{split}_relative"] = means[f"{split}/accuracy"] / result.data[f"clean{suffix}/{split}/accuracy"].mean()
     return row
 
 
 def _outcomes(result):
     """What finetuning came to at its last epoch, over the runs of one minimum."""
     data, mode = result.data, result.attrs["mode"]
-    row = {"runs": len(data["test/accuracy"]), "epochs_to_target": median(data["epochs_to_target"])}
-    for name, at in {"test_accuracy": "test/accuracy", "train_accuracy": "train/accuracy", "distance": "distance_relative/all"}.items():
-        row[name], row[f"{name}_std"], _ = mean_std(data[at][:, -1])
-    return {f"{mode}_{name}": value for name, value in row.items()}
+    row = {f"{mode}_runs": len(data["epochs_to_target"]), f"{mode}_epochs_to_target": median(data["epochs_to_target"])}
+    for name, at in ("test_accuracy", "test/accuracy"), ("train_accuracy", "train/accuracy"), ("distance_relative", "distance_relative/all"):
+        row[f"{mode}_{name}"], row[f"{mode}_{name}_std"], _ = mean_std(data[at][:, -1])
+    return row

@@ -9,10 +9,13 @@ import math
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
+
 from common import cli, figures, files, page, stats
 
 QUESTION = "Do more robust minima make better starting points for finetuning?"
-TRAIN_TEST = "train", "test"
+SPLITS = "train", "test"
+APART = "command", "data", "device", "minimum", "names", "out", "seed"  # settings that are shown as something else
 
 
 def load(path):
@@ -24,33 +27,52 @@ def load(path):
             raise SystemExit(f"{path}: not a result of the study; the report takes training, passport, finetune and pair files")
         file.visititems(lambda at, item: data.update({at: item[()]}) if hasattr(item, "shape") and not at.endswith("_by_image") else None)
         groups = {name: dict(group.attrs) for name, group in file.items() if "measurement" in group.attrs}
-    order = json.loads(attrs["settings"]).get("names", [])
-    groups = dict(sorted(groups.items(), key=lambda group: order.index(group[1]["measurement"]) if group[1]["measurement"] in order else 99))
+    settings = json.loads(attrs["settings"])
+    order = {name: place for place, name in enumerate(settings.get("names", []))}
+    groups = dict(sorted(groups.items(), key=lambda item: order.get(item[1]["measurement"], len(order))))
     minima = json.loads(attrs["minima"]) if attrs["kind"] == "pair" else [attrs["minimum"]]
     return SimpleNamespace(path=path, kind=attrs["kind"], minimum="--".join(minima), label="--".join(name.rpartition("-")[0] for name in minima),
-                           attrs=attrs, groups=groups, data=data)
+                           attrs=attrs, settings=settings, groups=groups, data=data)
+
+
+def grouped(items, key):
+    """{key: its items}, in order of appearance."""
+    found = {}
+    for item in items:
+        found.setdefault(key(item), []).append(item)
+    return found
+
+
+def words(settings):
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in settings.items())
+
+
+def about(kind, results):
+    """One line on the files of one kind: how many, the settings that they share, where they were made."""
+    shared = {name: value for name, value in results[0].settings.items() if name not in APART and not isinstance(value, list)
+              and all(result.settings.get(name) == value for result in results)}
+    made = {name: " / ".join(sorted({result.attrs[name] for result in results})) for name in ("device", "code", "commit")}
+    return f"{len(results)} {kind} files: {words(shared)}; {made['device']}; code {made['code']}, commit {made['commit']}."
 
 
 def cautions(results, rows):
     """What to know before trusting the page."""
     codes = {}
     for result in results:
-        for stage, attrs in (result.groups or {f"{result.kind} {result.attrs.get('mode', '')}".strip(): result.attrs}).items():
+        for stage, attrs in (result.groups or {" ".join((result.kind, result.attrs.get("mode", ""))).strip(): result.attrs}).items():
             codes.setdefault(stage, set()).add(attrs["code"])
-    mixed = [stage for stage, found in codes.items() if len(found) > 1]
-    if mixed:
+    if mixed := [stage for stage, found in codes.items() if len(found) > 1]:
         yield f"Files made by different versions of the code are compared here: {', '.join(mixed)}. Make them again to be sure of a difference."
-    short = [row["minimum"] for row in rows if math.isnan(row.get("pretraining_epoch_at_target", 0))]
-    if short:
+    if short := [row["minimum"] for row in rows if math.isnan(row.get("pretraining_epoch_at_target", 0))]:
         yield f"Pretraining ended below its target of train accuracy: {', '.join(short)}."
 
 
-def cells(rows, columns, digits=3):
-    """A table's cells, mean ± std over the minima in `rows`; of an outcome that some never reached: how many of them."""
+def cells(rows, columns):
+    """A table's cells: mean ± std over the minima in `rows`; of an outcome that some never reached, how many of them."""
     for column in columns:
         values = [row[column] for row in rows if column in row]
         never = sum(map(math.isinf, values))
-        yield f"never in {never} of {len(values)}" if never else page.number(*stats.mean_std(values)[:2], digits) if values else "–"
+        yield f"never in {never} of {len(values)}" if never else page.number(*stats.mean_std(values)[:2]) if values else "–"
 
 
 def main():
@@ -68,83 +90,117 @@ def main():
     loaded = [load(path) for path in args.files]
     tried = [result for result in loaded if "tune" in result.path.parts[-3:]]
     results = [result for result in loaded if result not in tried]
-    training, passports, finetuned, pairs = ([r for r in results if r.kind == kind] for kind in ("training", "passport", "finetune", "pair"))
+    kinds = {kind: [result for result in results if result.kind == kind] for kind in ("training", "passport", "pair", "finetune")}
+    training, passports, pairs, finetuned = kinds.values()
     rows = stats.rows(results)
-    by_method = {method: [row for row in rows if row["method"] == method] for method in dict.fromkeys(row["method"] for row in rows)}
+    methods = {method: [row for row in rows if row["method"] == method] for method in dict.fromkeys(row["method"] for row in rows)}
     groups = {name: attrs for result in passports for name, attrs in result.groups.items() if attrs["measurement"] != "clean"}
     titles = {name: attrs["title"] + (", BatchNorm recomputed" if attrs["batchnorm"] != "stored" else "") for name, attrs in groups.items()}
-    modes = {mode: [r for r in finetuned if r.attrs["mode"] == mode] for mode in dict.fromkeys(r.attrs["mode"] for r in finetuned)}
-    style, pair_style = figures.styles(by_method), figures.styles(pair.label for pair in pairs)
+    style, pair_style = figures.styles(methods), figures.styles(pair.label for pair in pairs)
     classes = next((pair.attrs["classes"] for pair in pairs if "classes" in pair.attrs), None)
-    n = "n = " + ", ".join(f"{len(own)} {method}" for method, own in by_method.items()) + " minima, one a seed"
-    band = f"Lines: mean over seeds, bands: standard deviation over seeds ({n}). Dotted: chance."
-    dashed = " Dashed: the curves that the original report published." if reference else ""
-    parts = []
+    n = "n = " + ", ".join(f"{len(own)} {method}" for method, own in methods.items())
+    over = f"mean ± standard deviation over seeds ({n})"
+    band = f"Line and band: {over}. Dotted: chance."
+    dashed = "Dashed: the curves that the original report published. " if reference else ""
+    parts = [page.heading(QUESTION, 1), page.paragraph(f"Profile {args.profile or '(not named)'}. Minima: {n}, each with a seed of its own.")]
+    parts += [page.paragraph(caution, "warning") for caution in cautions(results, rows)]
 
     def show(name, png, caption):
         page.write(args.out / "figures" / f"{name}.png", png)
         parts.append(page.figure(png, caption))
 
-    def table(columns, caption, minima=True):
-        """A row a method, and one a minimum."""
-        lines = [[method, len(own), *cells(own, columns)] for method, own in by_method.items()]
-        single = [[row["minimum"], "", *cells([row], columns)] for row in rows] if minima else []
-        parts.append(page.table(["", "minima", *columns.values()], lines + single, caption, minor=range(len(lines), len(lines + single))))
-        return page.text(["", "n", *(label.replace("\n", " ") for label in columns.values())], lines)
+    def table(columns, caption):
+        """A row a method and a row a minimum, of those columns {column: label} that have numbers; returns the former for the terminal."""
+        columns = {column: label for column, label in columns.items() if any(column in row for row in rows)}
+        lines = [[method, len(own), *cells(own, columns)] for method, own in methods.items()]
+        header = ["", "minima", *(label.replace("\n", " ") for label in columns.values())]
+        parts.append(page.table(header, lines + [[row["minimum"], "", *cells([row], columns)] for row in rows], caption, minor=len(rows)))
+        return page.text(header, lines)
 
     # The question at a glance
-    parts += [page.heading(QUESTION, 1), page.paragraph(f"Profile {args.profile or 'unnamed'}. {sizes(results)}", "soft")]
-    parts += [page.paragraph(words, "warning") for words in cautions(results, rows)]
-    kept = {"test_accuracy": "clean test\naccuracy"} | {
-        f"{name}_test_relative": f"{titles[name]}:\naccuracy kept" for name, attrs in groups.items() if attrs["batchnorm"] == "stored"}
-    kept = {key: label for key, label in kept.items() if any(key in row for row in rows)}
-    outcomes = {mode: {f"{mode}_test_accuracy": "finetuned\ntest accuracy", f"{mode}_epochs_to_target": "epochs to\n95 % train accuracy",
-                       f"{mode}_distance": "distance / norm\nof the start"} for mode in modes}
+    kept = {"test_accuracy": "clean\ntest accuracy"} | {
+        f"{name}_test_relative": f"{title}:\naccuracy kept" for name, title in titles.items() if groups[name]["batchnorm"] == "stored"}
+    kept = {column: label for column, label in kept.items() if any(column in row for row in rows)}
+    outcomes = {mode: {f"{mode}_test_accuracy": f"finetuned ({mode})\ntest accuracy", f"{mode}_epochs_to_target": "epochs to 95 %\ntrain accuracy",
+                       f"{mode}_distance_relative": "distance / norm\nof the start"} for mode in dict.fromkeys(r.attrs["mode"] for r in finetuned)}
     for mode in outcomes if kept else ():
         show(f"question_{mode}", figures.scatter(rows, kept, outcomes[mode], style),
-             f"Finetuning ({mode}) against robustness: a point a minimum ({n}), bars: standard deviation over finetuning runs. Accuracy kept: mean "
-             "over the levels of test accuracy, divided by clean test accuracy. Up: more accurate; down: faster; down: less movement.")
-    print(table(kept | {key: label for columns in outcomes.values() for key, label in columns.items()},
-                f"Mean ± standard deviation over seeds ({n}); each minimum is the mean of its finetuning runs (epochs: their median)."))
+             f"Finetuning against robustness: a point a minimum ({n}), bars: standard deviation over its finetuning runs. Accuracy kept: test "
+             "accuracy averaged over the levels, divided by clean test accuracy. Better is up in the first row, down in the other two.")
+    summary = table(kept | {column: label for columns in outcomes.values() for column, label in columns.items()},
+                    f"Methods: {over}. Minima: mean over finetuning runs; of epochs to 95 %, linear between epochs, the median.")
 
     parts.append(page.heading("Pretraining and generalization"))
     if training:
-        splits = [split for split in ("train", "val") if all(f"{split}/loss" in result.data for result in training)]
-        show("pretraining", figures.curves(training, [(split, "epoch", "epoch", split) for split in splits], style, classes=classes),
-             f"Loss and accuracy by epoch, eval mode. {band} Rings: the weights that were saved. HDF5: training.h5, train/ and val/.")
-    table({f"{split}_{name}": f"{split} {name}" for split in TRAIN_TEST for name in ("accuracy", "loss")} |
-          {"pretraining_epoch_at_target": "epoch at target"},
-          f"Clean images. Mean ± standard deviation over seeds ({n}). Loss in nats per image. HDF5: passport.h5, clean/.")
+        show("pretraining", figures.curves(training, [(split, "epoch", "epoch", split) for split in ("train", "val")], style, classes=classes),
+             f"Pretraining, eval mode. {band} Rings: the weights that were saved. In training.h5: train/, val/, final/.")
+    table({f"{split}_{name}": f"{split} {name}" for split in SPLITS for name in ("accuracy", "loss")} |
+          {"pretraining_epoch_at_target": "epoch at target"}, f"Clean images, loss in nats per image: {over}. In passport.h5: clean/.")
 
     parts.append(page.heading("Robustness"))
-    for measurement in dict.fromkeys(attrs["measurement"] for attrs in groups.values() if attrs["level"]):
-        members = {name: attrs for name, attrs in groups.items() if attrs["measurement"] == measurement}
+    for measurement in dict.fromkeys(attrs["measurement"] for attrs in groups.values() if attrs["family"] != "scalar"):
+        own = {name: attrs for name, attrs in groups.items() if attrs["measurement"] == measurement}
         columns = [(f"{split}, BatchNorm {attrs['batchnorm']}", f"{name}/levels", f"{attrs['level']}\n({attrs['level_units']})", f"{name}/{split}")
-                   for name, attrs in members.items() for split in TRAIN_TEST]
-        show(measurement, figures.curves(passports, columns, style, average=1, classes=classes, reference=reference),
-             f"{titles[measurement]} ({groups[measurement]['source']}). {band}{dashed} HDF5: passport.h5, {', '.join(members)}.")
-    lines = []
-    for name in groups:
-        for key in dict.fromkeys(key for row in rows for key in row if key.startswith((f"{name}_train_", f"{name}_test_"))):
-            lines.append([f"{titles[name]}: {key[len(name) + 1:].replace('_', ' ')}", *(next(cells(own, [key])) for own in by_method.values())])
-    parts.append(page.table(["mean over levels", *by_method], lines, f"Accuracy averaged over the levels; relative: divided by clean accuracy under the "
-                            f"same BatchNorm statistics. Mean ± standard deviation over seeds ({n})."))
+                   for name, attrs in own.items() for split in SPLITS]
+        show(measurement, figures.curves(passports, columns, style, classes=classes, reference=reference),
+             f"{groups[measurement]['title']} ({groups[measurement]['source']}). {band} {dashed}In passport.h5: {'/, '.join(own)}/.")
+    measures = {column: f"{title}: {column[len(name) + 1:].replace('_', ' ')}" for name, title in titles.items()
+                for column in dict.fromkeys(column for row in rows for column in row if column.startswith((f"{name}_train_", f"{name}_test_")))}
+    parts.append(page.table(["", *methods], [[label, *(cell for own in methods.values() for cell in cells(own, [column]))]
+                                             for column, label in measures.items()],
+                            f"Accuracy: averaged over the levels; relative: divided by clean accuracy under the same BatchNorm statistics; {over}."))
 
-    parts.append(page.heading("Pairs: paths and distances"))
-    for kind, shared in ("independent runs", False), ("shared start", True):
-        own = [pair for pair in pairs if pair.attrs["shared_start"] == shared]
-        columns = [(f"{split}, BatchNorm {words}", f"{group}/t", "t", f"{group}/{split}")
-                   for group, words in (("path", "interpolated"), ("path_recomputed", "recomputed")) for split in TRAIN_TEST]
+    parts.append(page.heading("Pairs of minima"))
+    for name, shared in ("independent", False), ("shared_start", True):
+        own = [pair for pair in pairs if bool(pair.attrs["shared_start"]) == shared]
+        columns = [(f"{split}, BatchNorm {kind}", f"{group}/t", "t", f"{group}/{split}")
+                   for group, kind in (("path", "interpolated"), ("path_recomputed", "recomputed")) for split in SPLITS]
         if own:
-            show(f"paths_{kind.replace(' ', '_')}",
-                 figures.curves(own, columns, pair_style, classes=classes, reference=None if shared else published),
-                 f"Straight line between two minima, {kind} ({len(own)} pairs): t = 0 is the first named. "
-                 f"{'' if shared else dashed} Dotted: chance. HDF5: pair.h5, path/ and path_recomputed/.")
-    parts.append(page.table(
-        ["", "start", *(f"{part} {name}" for part in PARTS for name in NUMBERS)],
-        [[pair.minimum, "shared" if pair.attrs["shared_start"] else "independent",
-          *(page.number(pair.data[f"distance/{part}/{name}"]) for part in PARTS for name in NUMBERS)] for pair in pairs],
-        "Distance between the two minima of a pair: Euclidean norm, relative to their norms, and cosine. HDF5: pair.h5, distance/."))
+            show(f"paths_{name}", figures.curves(own, columns, pair_style, classes=classes, reference=None if shared else reference),
+                 f"The straight line between two minima, from the first named (t = 0) to the second: {len(own)} pairs "
+                 f"{'that share seed and start' if shared else 'of independent runs'}. Dotted: chance. {'' if shared else dashed}In pair.h5: path/, path_recomputed/.")
+    distances = [f"{part}/{name}" for part in ("all", "weights", "batchnorm") for name in ("raw", "relative", "cosine")]
+    parts.append(page.table(["", "start", *(name.replace("/", " ") for name in distances)],
+                            [[pair.minimum, "shared" if pair.attrs["shared_start"] else "independent",
+                              *(page.number(pair.data[f"distance/{name}"]) for name in distances)] for pair in pairs],
+                            "Raw: Euclidean norm of the difference; relative: divided by the mean of the two norms. In pair.h5: distance/."))
+
+    parts.append(page.heading("Finetuning"))
+    for mode in outcomes:
+        own = [result for result in finetuned if result.attrs["mode"] == mode]
+        runs = "/".join(sorted({str(len(result.data["epochs_to_target"])) for result in own}))
+        show(f"finetune_{mode}", figures.curves(own, [(split, "epoch", "epoch", split) for split in SPLITS], style),
+             f"Finetuning ({mode}), {runs} runs a minimum. Line and band: {over}. In finetune-{mode}.h5: train/, test/.")
+        columns = [("Euclidean norm", "epoch", "epoch", "distance"), ("relative to the start's norm", "epoch", "epoch", "distance_relative")]
+        show(f"distance_{mode}", figures.curves(own, columns, style, rows=("all", "weights", "batchnorm")),
+             f"Distance travelled, head excluded. Line and band: {over}. In finetune-{mode}.h5: distance/, distance_relative/.")
+        table(outcomes[mode] | {f"{mode}_train_accuracy": "train accuracy", f"{mode}_test_accuracy_std": "test accuracy, std over runs"},
+              f"At the last epoch, {runs} runs a minimum. Methods: {over}; minima: mean over runs, median of epochs.")
+
+    if tried:
+        parts.append(page.heading("Tuning"))
+    for (kind, thing), own in grouped(tried, lambda result: (result.kind, result.attrs.get("mode", result.attrs["method"]))).items():
+        varied = [name for name in own[0].settings if len({str(result.settings.get(name)) for result in own}) > 1 and name not in APART]
+        for result in own:
+            result.label = words({name: result.settings[name] for name in varied}) or "one setting"
+            result.accuracy = float(result.data.get("final/val_accuracy", np.mean(result.data["val/accuracy"][..., -1])))
+        own.sort(key=lambda result: -result.accuracy)
+        own[0].label += " (chosen)"
+        show(f"tuning_{kind}_{thing}", figures.curves(own, [(split, "epoch", "epoch", split) for split in ("train", "val")],
+                                                      figures.styles(result.label for result in own)), f"{kind} {thing}: settings tried")
+        parts.append(page.table(["setting", "val accuracy"], [[result.label, page.number(result.accuracy)] for result in own], "…"))
+
+    parts.append(page.heading("Where the numbers come from"))
+    parts += [page.paragraph(about(kind, own), "soft") for kind, own in kinds.items() if own]
+    parts.append(page.table(["file", "seed", "commit", "command"], [
+        [result.path, result.attrs["seed"], result.attrs["commit"], result.attrs["command"]] for result in loaded], "."))
+    columns = dict.fromkeys(column for row in rows for column in row)
+    sheet = io.StringIO()
+    csv.DictWriter(sheet, columns, lineterminator="\n").writeheader()
+    csv.DictWriter(sheet, columns, lineterminator="\n").writerows(rows)
+    page.write(args.out / "summary.csv", sheet.getvalue())
+    page.write(args.out / "index.html", page.document(QUESTION, parts))
+    print(f"{summary}\n{args.out / 'index.html'}")
 
 
 if __name__ == "__main__":
