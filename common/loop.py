@@ -179,7 +179,8 @@ def fit(run, step, optimizer, lr=None, state=None, parts=1, before=False):
         curves["lr"].append(run.lr.item())
         _record(run, epoch + 1, began)
         yield SimpleNamespace(epoch=epoch + 1, last=True, accuracy=accuracy)
-        _checkpoint(run, optimizer, state, identity, epoch + 1)
+        if epoch + 1 < args.epochs:  # what follows the last epoch takes less time than a checkpoint
+            _checkpoint(run, optimizer, state, identity, epoch + 1)
 
 
 def _record(run, epoch, began):

@@ -60,14 +60,14 @@ def runs(args, mode_file):
 def record(run, positions):
     """Runs a fit to its end, and after every epoch records how far the network, its head excluded, has moved from the minimum."""
     head = models.head(run.model)[0]
-    without = {f"{head}.weight", f"{head}.bias"}
+    groups = weights.groups(run.model, without={f"{head}.weight", f"{head}.bias"})
+    norms = {group: weights.norm([run.origin[name] for name in members]) for group, members in groups.items()}
     for position in positions:
         if position.last:
-            for group, members in weights.groups(run.model, without).items():
-                moved = weights.distance(members, {name: run.origin[name] for name in members})
-                norm = sum(run.origin[name].double().square().sum().item() for name in members) ** 0.5
-                run.curves[f"distance/{group}"].append(moved["raw"])
-                run.curves[f"distance_relative/{group}"].append(moved["raw"] / norm)
+            for group, members in groups.items():
+                moved = weights.norm([value - run.origin[name] for name, value in members.items()])
+                run.curves[f"distance/{group}"].append(moved)
+                run.curves[f"distance_relative/{group}"].append(moved / norms[group])
 
 
 def epochs_to(target, accuracy):

@@ -30,6 +30,12 @@ def groups(model, without=()):
 
 
 @torch.no_grad()
+def norm(tensors):
+    """Euclidean norm of all entries of a list of tensors, summed in float64."""
+    return torch.stack([torch.linalg.vector_norm(value.detach(), dtype=torch.float64) for value in tensors]).norm().item()
+
+
+@torch.no_grad()
 def distance(a, b):
     """Euclidean geometry of two sets of tensors {name: tensor} of equal names: raw ‖a−b‖, relative to the mean of the two norms, cosine."""
     totals = torch.zeros(4, dtype=torch.float64)

@@ -1,12 +1,12 @@
 # The study on letters and digits that are drawn here, in minutes on 2 CPU cores.
 PRETRAIN_DATA = glyphs:letters --image-size 32 --train-per-class 40 --val-per-class 10 --test-per-class 20
-FINETUNE_DATA = glyphs:digits --image-size 32 --train-per-class 50 --val-per-class 10 --test-per-class 50
-EPOCHS   = 9
+FINETUNE_DATA = glyphs:digits --image-size 32 --train-per-class 50 --val-per-class 10 --test-per-class 25
+EPOCHS   = 8
 RUNS     = 2
 TRAIN    = --batch-size 32 --decay-from 0.5 --train-images 250
-TRAIN_swa = --snapshots 4
-MEASURE  = --images 250 --batchnorm-images 500 --gaussian-noise-levels 0,0.05,0.1,0.2,0.4,0.8 --gaussian-noise-repeats 2 \
+TRAIN_swa = --snapshots 8
+MEASURE  = --images 250 --batchnorm-images 250 --gaussian-noise-levels 0,0.05,0.1,0.2,0.4,0.8 --gaussian-noise-repeats 2 \
            --square-mask-levels 0,0.1,0.2,0.4,0.6,0.8 --square-mask-repeats 2 --fgsm-levels 0,0.001,0.002,0.004,0.008,0.016,0.03 \
            --local-energy-levels 0,0.1,0.2,0.35,0.5 --local-energy-repeats 3
-PAIR     = --images 250 --batchnorm-images 500 --points 11
-FINETUNE = --epochs 4 --batch-size 32 --lr 1e-3
+PAIR     = --images 250 --batchnorm-images 250 --points 11
+FINETUNE = --epochs 4 --batch-size 32 --lr 1e-3 --train-images 250

@@ -1,5 +1,6 @@
 """What the tests share: a small pack of made-up images, and scripts run in this process as `python -m` would."""
 import json
+import os
 import runpy
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from common import data, device, files
 
 ROOT = Path(__file__).resolve().parents[1]
 torch.set_num_threads(1)
+for name in "MAKEFLAGS", "MFLAGS", "MAKELEVEL":  # the make that runs the tests is not the make that they run
+    os.environ.pop(name, None)
 
 
 def words(name):

@@ -1,6 +1,5 @@
 """The smoke study through make: everything is made once, nothing twice, and a touched script remakes what follows from it alone."""
 import csv
-import os
 import subprocess
 import sys
 
@@ -10,10 +9,8 @@ from conftest import ROOT, words
 
 
 def make(*arguments, folder):
-    # The flags of a make that runs these tests are not this make's.
-    environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
     return subprocess.run(["make", "PROFILE=smoke", f"PYTHON={sys.executable}", f"A={folder}", *arguments], cwd=ROOT, capture_output=True,
-                          text=True, env=environment)
+                          text=True)
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ def test_resume_is_bit_identical_and_first_losses_are_golden(method, pack_file, 
     def kill_after(*args):
         checkpoint(*args)
         count.append(1)
-        if len(count) == (4 if method == "swa" else 1):
+        if len(count) == (4 if method == "swa" else 1):  # in the middle of averaging
             raise Killed
 
     monkeypatch.setattr(loop, "_checkpoint", kill_after)
