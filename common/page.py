@@ -8,18 +8,19 @@ from common import files
 CSS = """
 :root { color-scheme: light dark; --ink: #1a1a1a; --soft: #666; --line: #ddd; --back: #fff; --warn: #8a3b00 }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e6e6; --soft: #aaa; --line: #444; --back: #161616; --warn: #ffb273 } }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--back); max-width: 72rem; margin: 1rem auto }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--back) }
+body { max-width: 72rem; margin: auto; padding: 1rem }
 h1 { font-size: 1.6rem; line-height: 1.25 } h2 { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: 1rem }
 p { max-width: 50rem } .soft, figcaption { color: var(--soft); font-size: .875rem } .scroll { overflow-x: auto }
 .warning { color: var(--warn); border-left: 4px solid; padding-left: .75rem } tr.minor { color: var(--soft) }
 figure { display: inline-block; vertical-align: top; max-width: 100%; margin: .5rem .5rem 1.5rem 0 }
-img { display: block; width: 100%; background: #fff; border-radius: 4px }
+.long { overflow-wrap: anywhere } img { display: block; width: 100%; background: #fff; border-radius: 4px }
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; margin-top: 1rem }
 th, td { padding: .2rem .6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; vertical-align: top }
-th { vertical-align: bottom } th, td:first-child, .long { white-space: normal } .long { overflow-wrap: anywhere; min-width: 16rem }
-th:first-child, td:first-child, .long { text-align: left }
+th { vertical-align: bottom } th:first-child, td:first-child, .long { text-align: left }
+th, td:first-child, .long { white-space: normal; min-width: 4rem } td:first-child { min-width: 9rem } .long { min-width: 16rem }
 @media print { body { max-width: none; font-size: 10pt } .scroll { overflow: visible } table { font-size: 7pt }
-  img { min-width: 0 !important } figure, tr { break-inside: avoid } }
+  img { min-width: 0 !important } figure, tr { break-inside: avoid } h2 { break-after: avoid } }
 """
 
 
@@ -46,7 +47,7 @@ def figure(png, caption):
 
 def document(title, parts):
     """The whole page from its parts (HTML)."""
-    head = '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+    head = '<!doctype html>\n<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
     return "\n".join([head, element("title", title), f"<style>{CSS}</style>", *parts, ""])
 
 

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from common import cli, data, device as devices, files, loop, model as models, weights
 
@@ -17,7 +16,7 @@ CURVES = "loss", "accuracy"
 
 def parser(doc):
     """The flags of every finetuning mode. A mode adds its own, three at most."""
-    parser = loop.training_flags(cli.Parser(doc), epochs=15, lr=1e-4, weight_decay=0.0)
+    parser = loop.flags(cli.Parser(doc), epochs=15, lr=1e-4, weight_decay=0.0)
     parser.add_argument("--minimum", required=True, metavar="FOLDER", help="folder that holds weights.safetensors")
     parser.add_argument("--out", required=True, metavar="FILE", help="HDF5 file of all runs; runs that it holds already are kept")
     parser.add_argument("--runs", type=cli.count, default=5, metavar="N", help="repetitions, each with its own head and image order")

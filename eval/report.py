@@ -3,6 +3,7 @@
 Every number comes from the files named. Their kind is read from their contents; those in a folder tune/ are the tuning.
 """
 import json
+from collections import Counter
 from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,8 +29,8 @@ def load(path):
     order = settings.get("names", []) + [own["measurement"] for own in groups.values()]  # as measured: HDF5 lists by alphabet
     groups = dict(sorted(groups.items(), key=lambda group: order.index(group[1]["measurement"])))
     minima = json.loads(attrs["minima"]) if attrs["kind"] == "pair" else [attrs["minimum"]]
-    return SimpleNamespace(path=path, kind=attrs["kind"], minimum="--".join(minima), attrs=attrs, settings=settings, groups=groups,
-                           data=data, label="--".join(minimum.rpartition("-")[0] for minimum in minima))
+    return SimpleNamespace(path=path, kind=attrs["kind"], attrs=attrs, settings=settings, groups=groups, data=data,
+                           minimum="--".join(minima), label="--".join(minimum.rpartition("-")[0] for minimum in minima))
 
 
 def grouped(items, key):
@@ -38,6 +39,12 @@ def grouped(items, key):
     for item in items:
         found.setdefault(key(item), []).append(item)
     return found
+
+
+def over(results):
+    """What a line and its band, or a number and its ±, mean."""
+    counts = Counter(label for _, label in sorted({(result.minimum, result.label) for result in results}))
+    return f"mean ± standard deviation over seeds, n = {', '.join(f'{n} {label}' for label, n in counts.items())}"
 
 
 def cautions(results, rows):
@@ -54,7 +61,7 @@ def cautions(results, rows):
 
 def cell(rows, column):
     """Mean ± std over the minima in `rows`; of an outcome that some never reached, how many of them."""
-    values = [row[column] for row in rows if column in row]
+    values = [row[column] for row in rows if column in row and not np.isnan(row[column])]
     if not values or np.isinf(values).any():
         return f"never in {np.isinf(values).sum()} of {len(values)}" if values else "–"
     mean, std, count = stats.mean_std(values)
@@ -78,9 +85,9 @@ def main():
     loaded = [load(path) for path in args.files]
     tried = [result for result in loaded if "tune" in result.path.parts[-3:]]
     results = [result for result in loaded if result not in tried]
-    kinds = grouped(results, lambda result: result.kind)
-    passports, pairs = kinds.get("passport", []), kinds.get("pair", [])
-    modes = grouped(kinds.get("finetune", []), lambda result: result.attrs["mode"])
+    training, passports, pairs, finetuned = (
+        [result for result in results if result.kind == kind] for kind in ("training", "passport", "pair", "finetune"))
+    modes = grouped(finetuned, lambda result: result.attrs["mode"])
     groups = {name: attrs for result in passports for name, attrs in result.groups.items() if attrs["measurement"] != "clean"}
     curved = {name: attrs for name, attrs in groups.items() if attrs["family"] != "scalar"}
     classes = next((pair.attrs["classes"] for pair in pairs), None)
@@ -89,8 +96,6 @@ def main():
     methods = grouped(rows, lambda row: row["method"])
     minima = methods | {row["minimum"]: [row] for row in rows}
     style, pair_style = figures.styles(methods), figures.styles(pair.label for pair in pairs)
-    n = f"n = {', '.join(f'{len(own)} {method}' for method, own in methods.items())}"
-    over = f"mean ± standard deviation over seeds, {n}"
     parts = [page.element("h1", QUESTION)]
 
     def show(name, png, caption):
@@ -98,44 +103,46 @@ def main():
         parts.append(page.figure(png, caption))
 
     def table(columns, members, caption, turn=False):
-        """A line for each of `members` {name: rows}, a column for each of `columns` {key: label}; or turned. Returns its lines."""
+        """A line for `members` {name: rows}, a column for each of `columns` {key: label} (or turned). Returns the lines."""
         lines = [["", *columns.values()], *([name, *(cell(own, key) for key in columns)] for name, own in members.items())]
         lines = list(zip(*lines)) if turn else lines
         parts.append(page.table(lines, caption, minor=len(rows) if members is minima else 0))
         return lines
 
-    sizes = {f"{result.kind} {key.replace('_', ' ')} {result.settings[key]}" for result in results
-             for key in ("epochs", "batch_size", "images") if key in result.settings}
+    sizes = {f"{result.kind} {key} {result.settings[key]}" for result in results
+             for key in ("epochs", "images") if key in result.settings}
     made = [", ".join(sorted({result.attrs[key] for result in results})) for key in ("device", "code")]
     parts.append(page.element("p", f"Profile {args.profile}: {'; '.join(sorted(sizes))}. {made[0]}; code {made[1]}.", "soft"))
     parts += [page.element("p", caution, "warning") for caution in cautions(results, rows)]
     stored = {name: attrs["title"] for name, attrs in curved.items() if attrs["batchnorm"] == "stored"}
-    kept = {"test_accuracy": "clean test accuracy"} | {f"{name}_test_relative": f"{stored[name]}: accuracy kept" for name in stored}
+    kept = {"test_accuracy": "clean test accuracy"}
+    kept |= {f"{name}_test_relative": f"{title}: accuracy kept" for name, title in stored.items()}
     outcomes = {mode: {f"{mode}_test_accuracy": f"test accuracy ({mode} finetuning)",
-                       f"{mode}_epochs_to_target": "epochs (to 95 % on train)",
-                       f"{mode}_distance_relative_all": "distance (/ start's norm)"} for mode in modes}
+                       f"{mode}_epochs_to_target": f"epochs (to {own[0].attrs['target']:.0%} on train)",
+                       f"{mode}_distance_relative_all": "distance (/ start's norm)"} for mode, own in modes.items()}
     for mode in modes if passports else ():
         show(f"question_{mode}", figures.scatter(rows, kept, outcomes[mode], style),
-             f"Finetuning against robustness: a point a minimum ({n}), bars: standard deviation over its runs. Accuracy kept: that on "
-             "test averaged over the levels / clean test accuracy. Better is up in the first row, down in the others.")
-    summary = table(dict(chain(kept.items(), *(own.items() for own in outcomes.values()))), methods,
-                    f"The {over}; a minimum counts once, with the mean of its runs (of epochs: their median).", turn=True)
+             f"Finetuning against robustness: a point a minimum, n = {len(rows)}; bars: std over its runs. Accuracy "
+             "kept: averaged over the levels / clean. Better is up in the first row, down in the others. Arrow: not reached.")
+    summary = table(dict(chain(kept.items(), *(own.items() for own in outcomes.values()))), methods, turn=True, caption=f"The "
+                    f"{over(passports + finetuned)}; a minimum counts once, with the mean of its runs (of epochs: their median).")
 
     parts.append(page.element("h2", "Pretraining and generalization"))
-    if "training" in kinds:
-        show("pretraining", figures.curves(kinds["training"], ["train", "val"], style, classes=classes),
-             f"training.h5, eval mode: {over}. Rings: the weights that were saved.")
-    table({f"{split}_{name}": f"{split} {name}" for split in SPLITS for name in ("accuracy", "loss")} |
-          {"pretraining_epoch_at_target": "epoch at target"}, minima, f"passport.h5, clean: {over}. Loss in nats per image.")
+    if training:
+        show("pretraining", figures.curves(training, ["train", "val"], style),
+             f"training.h5, eval mode: {over(training)}. Rings: the weights that were saved.")
+    clean = {f"{split}_{name}": f"{split} {name}" for split in SPLITS for name in ("accuracy", "loss")}
+    table(clean | {"pretraining_epoch_at_target": "epoch at target (running)"}, minima,
+          f"passport.h5, clean: {over(passports)}. Loss in nats per image.")
 
     parts.append(page.element("h2", "Robustness"))
     for measurement, own in grouped(curved, lambda name: curved[name]["measurement"]).items():
         prefixes = [f"{name}/{split}" for name in own for split in SPLITS]
-        show(measurement, figures.curves(passports, prefixes, style, classes=classes, reference=reference),
-             f"{curved[own[0]]['title']} ({curved[own[0]]['source']}). passport.h5: {over}.")
+        show(measurement, figures.curves(passports, prefixes, style, reference=reference),
+             f"{curved[own[0]]['title']} ({curved[own[0]]['source']}). passport.h5: {over(passports)}.")
     prefixes = [f"{name}_{split}_" for name in groups for split in SPLITS]
     table({key: key.replace("_", " ") for prefix in prefixes for key in measures if key.startswith(prefix)}, methods, turn=True,
-          caption=f"Accuracy averaged over the levels; relative: divided by clean accuracy, same BatchNorm statistics: {over}.")
+          caption=f"Accuracy averaged over the levels; relative: divided by clean accuracy (same BatchNorm): {over(passports)}.")
 
     parts.append(page.element("h2", "Pairs of minima"))
     for shared, own in grouped(pairs, lambda pair: pair.attrs["shared_start"]).items():
@@ -151,22 +158,25 @@ def main():
     parts.append(page.element("h2", "Finetuning"))
     for mode, own in modes.items():
         runs = "/".join(sorted({str(len(result.data["epochs_to_target"])) for result in own}))
-        made = f"finetune-{mode}.h5, {runs} runs a minimum, averaged: {over}."
+        made = f"finetune-{mode}.h5, {runs} runs a minimum, averaged: {over(own)}."
         show(f"finetune_{mode}", figures.curves(own, SPLITS, style), made)
         show(f"distance_{mode}", figures.curves(own, ["distance", "distance_relative"], style, rows=PARTS),
              f"Euclidean distance travelled, without the head; relative: divided by the start's norm. {made}")
-        table(outcomes[mode] | {f"{mode}_test_accuracy_std": "test accuracy: std over runs", f"{mode}_train_accuracy": "train accuracy"},
-              minima, f"At the last epoch. {made}")
+        table(outcomes[mode] | {f"{mode}_test_accuracy_std": "std of test accuracy over runs",
+                                f"{mode}_train_accuracy": "train accuracy"}, minima, f"At the last epoch. {made}")
 
-    for thing, own in grouped(tried, lambda result: result.attrs.get("mode", result.attrs["method"])).items():
-        varied = [key for key in own[0].settings if len({str(other.settings.get(key)) for other in own}) > 1]
+    for thing, own in grouped(tried, lambda result: f"{result.kind}-{result.attrs.get('mode', result.attrs['method'])}").items():
+        keys = [key for key in own[0].settings if len({str(other.settings.get(key)) for other in own}) > 1]
         for result in own:
-            result.label = " ".join(f"{key}={result.settings[key]}" for key in varied) or "one setting"
-        own.sort(key=lambda result: -result.data.get("final/val_accuracy", result.data["val/accuracy"][..., -1].mean()))
-        own[0].label += " (chosen)"
-        parts.append(page.element("h2", f"Tuning of {thing}"))
+            result.accuracy = result.data.get("final/val_accuracy", result.data["val/accuracy"][..., -1].mean())
+        own.sort(key=lambda result: -result.accuracy)
+        for place, result in enumerate(own):
+            result.label = f"setting {place + 1}" if place else "chosen setting"
+        parts.append(page.element("h2", f"Tuning: {thing}"))
         show(f"tuning_{thing}", figures.curves(own, ["train", "val"], figures.styles(result.label for result in own)),
-             "A run a setting; first the best accuracy on val at the last epoch (of an average: its own).")
+             "A run a setting. Chosen: the best accuracy on val at the last epoch (rings; of an average: its own).")
+        lines = [[result.label, f"{result.accuracy:.3f}", *map(result.settings.get, keys)] for result in own]
+        parts.append(page.table([["", "val accuracy", *keys], *lines], "Test images play no part."))
 
     parts.append(page.element("h2", "Where the numbers come from"))
     keys = "seed", "commit", "command"

@@ -7,7 +7,7 @@ import torchvision
 from conftest import run
 from safetensors.torch import load_file, save_file
 
-from common import data, device, files, model
+from common import data, files, model
 
 
 def test_a_file_is_whole_or_absent(tmp_path):

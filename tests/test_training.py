@@ -9,7 +9,7 @@ import torchvision
 from conftest import SHORT, run, words
 from safetensors.torch import load_file
 
-from common import device, loop, model, weights
+from common import device, loop, model, pretrain, weights
 
 EXTRA = {"swa": ["--snapshots", "5", "--epochs", "5", "--target", "0.01"]}  # branches after epoch 1, averages from epoch 3
 # Running loss of the first epoch (4 steps of 16 images, float32) for --seed 3.
@@ -54,7 +54,7 @@ def test_resume_is_bit_identical_and_first_losses_are_golden(method, pack_file, 
 
 
 def test_changed_settings_start_over_and_say_so(pack_file, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(loop, "finish", lambda run: None)
+    monkeypatch.setattr(pretrain, "finish", lambda run: None)
     for flags in ["--lr", "1e-3"], ["--lr", "2e-3"]:
         run(monkeypatch, "train.adam", "--data", pack_file, "--out", tmp_path / "adam-0", *SHORT, *flags)
     assert "starting over" in capsys.readouterr().out
@@ -166,7 +166,7 @@ def test_a_compiled_network_learns_and_saves_the_same_names(pack):
 
 
 def test_an_unfinished_run_leaves_no_minimum(pack_file, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "finish", lambda run: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(pretrain, "finish", lambda run: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         run(monkeypatch, "train.adam", "--data", pack_file, "--out", tmp_path / "adam-0", *SHORT)
     assert sorted(path.name for path in (tmp_path / "adam-0").iterdir()) == ["resume.pt"]

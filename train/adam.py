@@ -1,9 +1,9 @@
 """Adam: the plain pretraining of the report. Adam with coupled weight decay on clean images."""
-from common import loop
+from common import loop, pretrain
 
 
 def main():
-    run = loop.setup(loop.parser(__doc__).parse_args())
+    run = pretrain.setup(pretrain.parser(__doc__).parse_args())
     optimizer = loop.adam(run)
 
     def step(images, labels):
@@ -13,7 +13,7 @@ def main():
 
     for _ in loop.fit(run, step, optimizer):
         pass
-    loop.finish(run)
+    pretrain.finish(run)
 
 
 if __name__ == "__main__":

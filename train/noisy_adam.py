@@ -4,14 +4,14 @@ The step is the only forward pass in train mode, so BatchNorm's statistics are t
 """
 import torch
 
-from common import cli, loop
+from common import cli, loop, pretrain
 
 
 def main():
-    parser = loop.parser(__doc__)
+    parser = pretrain.parser(__doc__)
     parser.add_argument("--sigma", type=cli.amount, default=0.05, help="standard deviation of the noise; images are in [0, 1]")
     args = parser.parse_args()
-    run = loop.setup(args)
+    run = pretrain.setup(args)
     optimizer = loop.adam(run)
 
     def step(images, labels):
@@ -22,7 +22,7 @@ def main():
 
     for _ in loop.fit(run, step, optimizer):
         pass
-    loop.finish(run)
+    pretrain.finish(run)
 
 
 if __name__ == "__main__":

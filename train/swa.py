@@ -6,18 +6,18 @@ The last iterate is kept beside the average: the control that separates averagin
 """
 from pathlib import Path
 
-from common import cli, loop, weights
+from common import cli, loop, pretrain, weights
 
 
 def main():
-    parser = loop.parser(__doc__)
+    parser = pretrain.parser(__doc__)
     parser.add_argument("--swa-lr", type=cli.rate, default=5e-4, help="constant lr of the averaging phase")
     parser.add_argument("--snapshots", type=cli.count, default=1, help="snapshots an epoch")
     args = parser.parse_args()
     latest = args.epochs * 3 // 4  # epochs before the branch, at most
     if (args.epochs - latest - 1) * args.snapshots < 5:
         raise SystemExit(f"--epochs {args.epochs} --snapshots {args.snapshots}: fewer than 5 snapshots to average; raise --snapshots")
-    run = loop.setup(args)
+    run = pretrain.setup(args)
     optimizer = loop.adam(run)
     average = weights.Average()
     before = loop.constant_then_linear(args)
@@ -40,10 +40,10 @@ def main():
         elif position.last and average.branch == float("inf") and (position.accuracy >= args.target or position.epoch >= latest):
             average.branch = position.epoch
 
-    loop.save(run, Path(args.out) / "last.safetensors")
+    pretrain.save(run, Path(args.out) / "last.safetensors")
     average.copy_to(run.model)
     weights.recompute_batchnorm(run.model, run.pack, run.train)
-    loop.finish(run)
+    pretrain.finish(run)
 
 
 if __name__ == "__main__":
