@@ -171,10 +171,10 @@ def main():
             result.accuracy = result.data.get("final/val_accuracy", result.data["val/accuracy"][..., -1].mean())
         own.sort(key=lambda result: -result.accuracy)
         for place, result in enumerate(own):
-            result.label = f"setting {place + 1}" if place else "chosen setting"
+            result.label = f"setting {place + 1}" if place else "best on val"
         parts.append(page.element("h2", f"Tuning: {thing}"))
         show(f"tuning_{thing}", figures.curves(own, ["train", "val"], figures.styles(result.label for result in own)),
-             "A run a setting. Chosen: the best accuracy on val at the last epoch (rings; of an average: its own).")
+             "A run a setting, by accuracy on val at the last epoch (rings; of an average: its own).")
         lines = [[result.label, f"{result.accuracy:.3f}", *map(result.settings.get, keys)] for result in own]
         parts.append(page.table([["", "val accuracy", *keys], *lines], "Test images play no part."))
 

@@ -95,3 +95,28 @@ def test_broken_images_can_be_skipped_and_are_counted(tmp_path, monkeypatch, cap
 def test_a_wrong_source_is_named(source, message, tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match=message):
         pack(monkeypatch, source, tmp_path / "p.h5")
+
+
+def test_cifar_10_comes_from_torchvision(tmp_path, monkeypatch):
+    """torchvision's own reader is replaced: its download and checksums are its own business."""
+    class CIFAR10:
+        classes = [f"c{label}" for label in range(10)]
+
+        def __init__(self, root, train, download=False):
+            self.targets = [label for label in range(10) for _ in range(5 if train else 2)]
+            self.data = np.arange(len(self.targets), dtype=np.uint8)[:, None, None, None] + np.full((1, 32, 32, 3), 100 * (not train), np.uint8)
+
+    monkeypatch.setattr("torchvision.datasets.CIFAR10", CIFAR10)
+    found = pack(monkeypatch, f"cifar10:{tmp_path}", tmp_path / "p.h5", "--val-per-class", 2)
+    assert np.bincount(found["split"]).tolist() == [30, 20, 20] and json.loads(found["classes"])[3] == "c3"
+    for image, label, split, name in zip(found["images"], found["labels"], found["split"], found["from"]):
+        place = int(name.split(b"/")[1])
+        assert (image == place + 100 * (split == 2)).all() and label == place // (2 if split == 2 else 5)
+
+
+def test_cifar_10_that_cannot_be_had_is_one_line(tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise RuntimeError("no network")
+    monkeypatch.setattr("torchvision.datasets.CIFAR10", refuse)
+    with pytest.raises(SystemExit, match="cannot be downloaded"):
+        pack(monkeypatch, f"cifar10:{tmp_path}", tmp_path / "p.h5")
