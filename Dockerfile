@@ -12,5 +12,5 @@ ENV PYTHON=/opt/venv/bin/python PYTHONDONTWRITEBYTECODE=1 HOME=/tmp USER=basins 
     NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 COPY . .
 RUN useradd --uid 1001 basins && mkdir -p artifacts && chmod 777 artifacts && git config --system --add safe.directory /study
-USER basins
+USER 1001
 CMD ["make", "all"]

@@ -82,3 +82,12 @@ def test_the_readme_s_method_works_as_it_stands(pack_file, tmp_path, monkeypatch
     adam = load_file(tmp_path / "adam-0" / "weights.safetensors")
     # With rho 0 it is Adam, to the last bit.
     assert torch.equal(results[0]["conv1.weight"], adam["conv1.weight"]) and not torch.equal(results[1]["conv1.weight"], adam["conv1.weight"])
+
+
+@pytest.mark.parametrize("script", ["common.prepare", "eval.battery", "eval.pair", "eval.report", "eval.tuning", *(
+    f"{folder}.{name}" for folder, words_of in (("train", "METHODS"), ("eval", "MEASUREMENTS"), ("finetune", "MODES")) for name in words(words_of))])
+def test_every_script_explains_itself(script, monkeypatch, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run(monkeypatch, script, "--help")
+    shown = capsys.readouterr().out
+    assert stopped.value.code == 0 and "--" in shown and "default" in shown or script == "eval.tuning"
