@@ -86,7 +86,7 @@ first = $(firstword $(subst -, ,$1))
 last  = $(lastword $(subst -, ,$1))
 flags = $(addprefix --,$(call rest,$(subst --, ,$1)))
 
-.PHONY: help all test report tune setup clean
+.PHONY: help all test report tune setup clean FORCE
 help:
 	@echo 'make all                 the whole study of a profile: pretrain, measure, compare, finetune, report'
 	@echo 'make test                the tests'
@@ -99,7 +99,9 @@ help:
 	@printf '  profiles      %s\n' '$(patsubst profiles/%.mk,%,$(wildcard profiles/*.mk))'
 
 all: $A/report/index.html
+ifeq ($(findstring q,$(firstword -$(MAKEFLAGS))),)
 	@echo 'report: $<'
+endif
 report: all
 tune: $(TUNINGS)
 	@$(RUN) -m eval.tuning $(TUNINGS) > $A/tune/table.txt
@@ -108,34 +110,37 @@ setup: $(READY)
 clean:
 	rm -rf $A
 
-# Each stage's flags are a file, rewritten only when they differ: a changed number remakes what used it, and nothing else.
+# Each stage's flags are kept in a file that is written again only when they differ: a changed number remakes what used it, and nothing else.
 # A folder of images that is not named again stays the one that the pack was made from.
 same = $(if $(subst x$1,,x$2)$(subst x$2,,x$1),,yes)
-keep = $(if $(call same,$(file < $A/flags/$1),$(strip $2)),,$(shell mkdir -p $A/flags)$(file > $A/flags/$1,$(strip $2)))
+define keep
+FLAGS_$1 := $2
+$(if $(call same,$(file < $A/flags/$1),$2),,$A/flags/$1: FORCE)
+endef
+kept = $(eval $(call keep,$1,$(strip $2)))
+unnamed = $(and $(NEEDS_IMAGENET),$(if $($1),,yes))
+$(call kept,prepare-pretrain,$(if $(call unnamed,IMAGENET),$(file < $A/flags/prepare-pretrain),$(PRETRAIN_DATA)))
+$(call kept,prepare-finetune,$(or $(if $(call unnamed,CIFAR),$(file < $A/flags/prepare-finetune)),$(FINETUNE_DATA)))
+$(foreach m,$(METHODS),$(call kept,train-$m,--epochs $(EPOCHS) $(TRAIN) $(TRAIN_$m)))
+$(call kept,eval,$(MEASURE) $(MEASUREMENTS))
+$(call kept,pair,$(PAIR))
+$(foreach m,$(MODES),$(call kept,finetune-$m,--runs $(RUNS) $(FINETUNE) $(FINETUNE_$m)))
+$(call kept,report,$(REPORT))
+$(call kept,tune,$(TUNE))
+$A/flags/%:
+	@mkdir -p $(@D) && printf '%s' '$(FLAGS_$*)' > $@
 ifneq ($(filter-out help test setup clean,$(or $(MAKECMDGOALS),help)),)
-ifneq ($(and $(NEEDS_IMAGENET),$(if $(IMAGENET),,yes)),)
-$(if $(wildcard $A/data/pretrain.h5),,$(error PROFILE=$(PROFILE) needs IMAGENET=folder with train/CLASS/*.jpg and val/CLASS/*.jpg))
-else
-$(call keep,prepare-pretrain,$(PRETRAIN_DATA))
+ifeq ($(or $(FLAGS_prepare-pretrain),$(wildcard $A/data/pretrain.h5)),)
+$(error PROFILE=$(PROFILE) needs IMAGENET=folder with train/CLASS/*.jpg and val/CLASS/*.jpg)
 endif
-ifeq ($(and $(NEEDS_IMAGENET),$(if $(CIFAR),,yes),$(wildcard $A/data/finetune.h5)),)
-$(call keep,prepare-finetune,$(FINETUNE_DATA))
 endif
-$(foreach m,$(METHODS),$(call keep,train-$m,--epochs $(EPOCHS) $(TRAIN) $(TRAIN_$m)))
-$(call keep,eval,$(MEASURE) $(MEASUREMENTS))
-$(call keep,pair,$(PAIR))
-$(foreach m,$(MODES),$(call keep,finetune-$m,--runs $(RUNS) $(FINETUNE) $(FINETUNE_$m)))
-$(call keep,report,$(REPORT))
-$(call keep,tune,$(TUNE))
-endif
-$A/flags/%: ;
 
 .SECONDEXPANSION:
 $A/data/pretrain.h5 $A/data/finetune.h5: $A/data/%.h5: common/prepare.py $A/flags/prepare-% | $(READY)
-	$(RUN) -m common.prepare --out $@ $(file < $A/flags/prepare-$*)
+	$(RUN) -m common.prepare --out $@ $(FLAGS_prepare-$*)
 
 $(TRAINED:%=$A/%/weights.safetensors): $A/%/weights.safetensors: train/$$(call first,$$*).py $A/data/pretrain.h5 $A/flags/train-$$(call first,$$*)
-	$(RUN) -m train.$(call first,$*) --data $A/data/pretrain.h5 --out $(@D) --seed $(call last,$*) $(file < $A/flags/train-$(call first,$*))
+	$(RUN) -m train.$(call first,$*) --data $A/data/pretrain.h5 --out $(@D) --seed $(call last,$*) $(FLAGS_train-$(call first,$*))
 
 # Written by the run that made the weights, before them; touched, so that it is not older than what it depends on.
 $(TRAINED:%=$A/%/training.h5) $(SEEDS:%=$A/swa-%/last.safetensors): $$(@D)/weights.safetensors
@@ -145,20 +150,20 @@ $(COPIED:%=$A/%/weights.safetensors): $A/swa_last-%/weights.safetensors: $A/swa-
 	@mkdir -p $(@D) && cp $< $@.part && mv $@.part $@
 
 $(MINIMA:%=$A/%/passport.h5): %/passport.h5: eval/battery.py $(MEASUREMENTS:%=eval/%.py) %/weights.safetensors $A/data/pretrain.h5 $A/flags/eval
-	$(RUN) -m eval.battery --data $A/data/pretrain.h5 --minimum $(@D) --out $@ $(file < $A/flags/eval)
+	$(RUN) -m eval.battery --data $A/data/pretrain.h5 --minimum $(@D) --out $@ $(FLAGS_eval)
 
 $(PAIRS:%=$A/%/pair.h5): $A/%/pair.h5: eval/pair.py $$(foreach m,$$(subst --, ,$$*),$A/$$m/weights.safetensors) $A/data/pretrain.h5 $A/flags/pair
-	$(RUN) -m eval.pair --data $A/data/pretrain.h5 --minima $(patsubst %,$A/%,$(subst --, ,$*)) --out $@ $(file < $A/flags/pair)
+	$(RUN) -m eval.pair --data $A/data/pretrain.h5 --minima $(patsubst %,$A/%,$(subst --, ,$*)) --out $@ $(FLAGS_pair)
 
 define MODE
 $(MINIMA:%=$A/%/finetune-$1.h5): %/finetune-$1.h5: finetune/$1.py %/weights.safetensors $A/data/finetune.h5 $A/flags/finetune-$1
-	$$(RUN) -m finetune.$1 --data $A/data/finetune.h5 --minimum $$(@D) --out $$@ $$(file < $A/flags/finetune-$1)
+	$$(RUN) -m finetune.$1 --data $A/data/finetune.h5 --minimum $$(@D) --out $$@ $$(FLAGS_finetune-$1)
 endef
 $(foreach m,$(MODES),$(eval $(call MODE,$m)))
 
 # What was tuned is shown as it is; a study does not tune again by itself.
 $A/report/index.html: eval/report.py common/stats.py common/figures.py common/page.py $A/flags/report $(REPORTED) $(wildcard $A/tune/table.txt)
-	$(RUN) -m eval.report --out $(@D) --profile $(PROFILE) $(file < $A/flags/report) $(filter %.h5,$^) $(wildcard $(TUNINGS))
+	$(RUN) -m eval.report --out $(@D) --profile $(PROFILE) $(FLAGS_report) $(filter %.h5,$^) $(wildcard $(TUNINGS))
 
 # A setting's name is its flags: adam--lr=1e-3--batch-size=64. Finetuning is tried on the first minimum.
 $(TUNED_METHODS:%=$A/tune/%/training.h5): $A/tune/%/training.h5: train/$$(call first,$$*).py $A/data/pretrain.h5 $A/flags/tune

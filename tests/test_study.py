@@ -63,7 +63,7 @@ def test_a_changed_number_remakes_what_used_it(change, stages, study):
     assert {command.split()[0] for command in commands} == stages | {"eval.report"}
     if change == ["SEEDS=0 1"]:
         assert all("-1" in command for command in commands if not command.startswith(("eval.report", "common.prepare")))
-    assert remade(study) == [] or make("all", folder=study).returncode == 0
+    assert remade(study) == []  # to look at what a change would do changes nothing
 
 
 def test_swa_last_is_swa_s_last_iterate(study):
