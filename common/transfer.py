@@ -36,6 +36,7 @@ def runs(args, mode_file):
     settings |= {"data": pack.fingerprint, "minimum": metadata["sha256"]}
     fingerprint = files.sha256(settings, files.source(mode_file, *CODE))
     part = out.with_suffix(".part.h5")
+    out.parent.mkdir(parents=True, exist_ok=True)
     done = _read(out, fingerprint)[:args.runs] or []
     done = max(done, _read(part, fingerprint)[:args.runs], key=len)
     for number in range(len(done), args.runs):

@@ -132,8 +132,8 @@ def test_flags_are_checked(flags, pack_file, tmp_path, monkeypatch, capsys):
 
 
 def test_finetuning_makes_only_missing_runs(pack_file, minimum, tmp_path, monkeypatch, capsys):
-    out = tmp_path / "finetune-full.h5"
-    flags = ["--data", pack_file, "--minimum", minimum, "--out", out, *SHORT, "--epochs", "1"]
+    out = tmp_path / "new folder" / "finetune-full.h5"
+    flags = ["--data", pack_file, "--minimum", minimum, "--out", out, *SHORT, "--epochs", "2"]
     run(monkeypatch, "finetune.full", *flags, "--runs", 1)
     with h5py.File(out) as file:
         first = file["test/loss"][0]
@@ -142,7 +142,7 @@ def test_finetuning_makes_only_missing_runs(pack_file, minimum, tmp_path, monkey
     assert "run 1/2" not in capsys.readouterr().out
     with h5py.File(out) as file:
         np.testing.assert_array_equal(file["test/loss"][0], first)
-        assert file["test/loss"].shape == (2, 2) and file["epoch"][()].tolist() == [0, 1]
+        assert file["test/loss"].shape == (2, 3) and file["epoch"][()].tolist() == [0, 1, 2]
         assert (file["test/loss"][1] != first).all()
         assert (file["distance/all"][:, 0] == 0).all() and (file["distance/all"][:, 1] > 0).all()
         # The head is excluded; without it, `all` is the weights, BatchNorm and nothing else.
