@@ -6,7 +6,7 @@ import torch
 from common import passport
 
 TITLE, SOURCE = "Gaussian noise", "the original report"
-LEVEL, UNITS, LEVELS, REPEATS = "sigma", "standard deviation; images are in [0, 1]", [i / 20 for i in range(21)], 10
+LEVEL, UNITS, LEVELS, REPEATS = "sigma", "std of the noise, images in [0, 1]", [i / 20 for i in range(21)], 10
 
 
 def perturb(images, labels, levels, generator, model):

@@ -65,7 +65,7 @@ def cell(rows, column):
     if not values or np.isinf(values).any():
         return f"never in {np.isinf(values).sum()} of {len(values)}" if values else "–"
     mean, std, count = stats.mean_std(values)
-    digits = 1 if abs(mean) >= 10 else 3
+    digits = 1 if abs(mean) >= 10 else 3 if abs(mean) >= 0.1 else 4
     return f"{mean:.{digits}f} ± {std:.{digits}f}" if count > 1 else f"{mean:.{digits}f}"
 
 
