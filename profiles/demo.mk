@@ -9,4 +9,4 @@ MEASURE  = --images 250 --batchnorm-images 250 --gaussian-noise-levels 0,0.05,0.
            --square-mask-levels 0,0.1,0.2,0.4,0.6,0.8 --square-mask-repeats 2 --fgsm-levels 0,0.001,0.002,0.004,0.008,0.016,0.03 \
            --local-energy-levels 0,0.1,0.2,0.35,0.5 --local-energy-repeats 3
 PAIR     = --images 250 --batchnorm-images 250 --points 11
-FINETUNE = --epochs 4 --batch-size 32 --lr 1e-3 --train-images 250
+FINETUNE = --epochs 4 --batch-size 32 --lr 1e-3 --decay-from 0.5 --train-images 250
