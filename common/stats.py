@@ -37,7 +37,7 @@ def _measures(result):
             row |= {f"{name}_{split}_{at}": value for at, value in means.items()}
         else:
             clean = result.data.get(f"clean{suffix}/{split}/accuracy", np.array(np.nan)).mean()
-            row |= {f"{name}_{split}_accuracy": means["accuracy"], f"{name}_{split}_relative": means["accuracy"] / clean}
+            row |= {f"{name}_{split}_accuracy": means["accuracy"], f"{name}_{split}_relative": means["accuracy"] / (clean or np.nan)}
     return row
 
 

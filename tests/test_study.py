@@ -2,10 +2,14 @@
 import csv
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import h5py
+import numpy as np
 import pytest
 from conftest import ROOT, words
+
+from common import stats
 
 
 def make(*arguments, folder):
@@ -94,3 +98,16 @@ def test_pairs_follow_the_protocol():
     assert words("PAIRS") == [
         "adam-0--adam-1", "adam-0--noisy_adam-1", "adam-0--swa-1", "noisy_adam-0--noisy_adam-1", "noisy_adam-0--swa-1", "swa-0--swa-1",
         "adam-0--noisy_adam-0", "adam-0--swa-0", "noisy_adam-0--swa-0"]
+
+
+def test_statistics_of_the_report():
+    mean, std, n = stats.mean_std([1.0, 2.0, 6.0])
+    assert (mean, n) == (3, 3) and std == pytest.approx(7 ** 0.5)
+    assert stats.median([1, np.nan, np.nan]) == np.inf and stats.median([1, 2, np.nan]) == 2
+    result = SimpleNamespace(kind="passport", minimum="a-0", label="a", attrs={"seed": 0}, data={
+        f"{group}/{split}/{name}": np.array([[value]]) for split in ("train", "test") for name in ("loss", "accuracy")
+        for group, value in (("clean", 0.0), ("noise", 0.5))}, groups={
+        "clean": {"measurement": "clean", "batchnorm": "stored", "family": "inputs"},
+        "noise": {"measurement": "noise", "batchnorm": "stored", "family": "inputs"}})
+    row, = stats.rows([result])
+    assert row["noise_test_accuracy"] == 0.5 and np.isnan(row["noise_test_relative"])  # relative to nothing right: no number
