@@ -173,7 +173,7 @@ $(TUNED_MODES:%=$A/tune/finetune-%.h5): $A/tune/finetune-%.h5: finetune/$$(call 
 	$(RUN) -m finetune.$(call first,$*) --data $A/data/finetune.h5 --minimum $A/$(firstword $(MINIMA)) --out $@ --runs 1 $(FINETUNE) $(FINETUNE_$(call first,$*)) --measure-on val $(call flags,$*)
 
 test: | $(READY_TESTS)
-	$(PYTHON) -m pytest -q tests
+	$(PYTHON) -m pytest -q -n 2 --dist loadfile tests
 
 .venv/ready: requirements.txt
 	python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "basins needs Python 3.11 or newer")'
