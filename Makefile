@@ -9,10 +9,12 @@ SHELL := bash
 MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := help
 
-# The registry. A word of METHODS is a file of train/, of MEASUREMENTS one of eval/, of MODES one of finetune/.
+# The registry. A word of METHODS is a file of train/, of MEASUREMENTS and MEASUREMENTS_MORE one of eval/, of MODES one of finetune/.
 METHODS      = adam noisy_adam swa
 CONTROLS     =
 MEASUREMENTS = clean gaussian_noise square_mask fgsm local_energy
+MEASUREMENTS_MORE = pgd corruptions local_energy_layers local_energy_all adaptive_sharpness hessian
+MORE         =
 MODES        = full
 SEEDS        = 0 1
 RUNS         = 5
@@ -79,7 +81,9 @@ TUNED_METHODS = $(foreach m,$(TUNE_METHODS),$(foreach g,$(call grid,$(TUNE_LR)),
 TUNED_MODES   = $(foreach m,$(TUNE_MODES),$(addprefix $m,$(call grid,$(TUNE_FINETUNE_LR))))
 TUNINGS       = $(TUNED_METHODS:%=$A/tune/%/training.h5) $(TUNED_MODES:%=$A/tune/finetune-%.h5)
 
-REPORTED = $(TRAINED:%=$A/%/training.h5) $(MINIMA:%=$A/%/passport.h5) $(PAIRS:%=$A/%/pair.h5) \
+# A passport's second volume holds what takes longer; without MORE the first is remade by nothing that is done to it.
+PASSPORTS = $(MINIMA:%=$A/%/passport.h5) $(if $(MORE),$(MINIMA:%=$A/%/passport-more.h5))
+REPORTED = $(TRAINED:%=$A/%/training.h5) $(PASSPORTS) $(PAIRS:%=$A/%/pair.h5) \
            $(foreach m,$(MODES),$(MINIMA:%=$A/%/finetune-$m.h5))
 
 first = $(firstword $(subst -, ,$1))
@@ -89,14 +93,15 @@ flags = $(addprefix --,$(call rest,$(subst --, ,$1)))
 .PHONY: help all test report tune setup clean FORCE
 help:
 	@echo 'make all                 the whole study of a profile: pretrain, measure, compare, finetune, report'
+	@echo 'make all MORE=1          the same with the measurements of MEASUREMENTS_MORE'
 	@echo 'make test                the tests'
 	@echo 'make tune                try lr, batch size, … on the val split and print a table with the choice'
 	@echo 'make report              the report alone, from the files that are there or missing'
 	@echo 'make $A/adam-0/passport.h5  any one file; make -n all shows what would run'
 	@echo 'make setup               the environment in .venv alone;  make clean  removes $A'
 	@echo
-	@$(foreach v,PROFILE METHODS CONTROLS SEEDS MEASUREMENTS MODES RUNS EPOCHS THREADS JOBS PYTHON LAUNCH IMAGENET CIFAR,printf '  %-13s %s\n' '$v' '$($v)';)
-	@printf '  profiles      %s\n' '$(patsubst profiles/%.mk,%,$(wildcard profiles/*.mk))'
+	@$(foreach v,PROFILE METHODS CONTROLS SEEDS MEASUREMENTS MEASUREMENTS_MORE MODES RUNS EPOCHS THREADS JOBS PYTHON LAUNCH IMAGENET CIFAR,printf '  %-17s %s\n' '$v' '$($v)';)
+	@printf '  profiles          %s\n' '$(patsubst profiles/%.mk,%,$(wildcard profiles/*.mk))'
 
 all: $A/report/index.html
 ifeq ($(findstring q,$(firstword -$(MAKEFLAGS))),)
@@ -122,7 +127,8 @@ unnamed = $(and $(NEEDS_IMAGENET),$(if $($1),,yes))
 $(call kept,prepare-pretrain,$(if $(call unnamed,IMAGENET),$(file < $A/flags/prepare-pretrain),$(PRETRAIN_DATA)))
 $(call kept,prepare-finetune,$(or $(if $(call unnamed,CIFAR),$(file < $A/flags/prepare-finetune)),$(FINETUNE_DATA)))
 $(foreach m,$(METHODS),$(call kept,train-$m,--epochs $(EPOCHS) $(TRAIN) $(TRAIN_$m)))
-$(call kept,eval,$(MEASURE) $(MEASUREMENTS))
+$(call kept,passport,$(MEASURE) $(foreach m,$(MEASUREMENTS),$(MEASURE_$m) $m))
+$(call kept,passport-more,$(MEASURE) $(foreach m,$(MEASUREMENTS_MORE),$(MEASURE_$m) $m))
 $(call kept,pair,$(PAIR))
 $(foreach m,$(MODES),$(call kept,finetune-$m,--runs $(RUNS) $(FINETUNE) $(FINETUNE_$m)))
 $(call kept,report,$(REPORT))
@@ -149,8 +155,12 @@ $(TRAINED:%=$A/%/training.h5) $(SEEDS:%=$A/swa-%/last.safetensors): $$(@D)/weigh
 $(COPIED:%=$A/%/weights.safetensors): $A/swa_last-%/weights.safetensors: $A/swa-%/last.safetensors
 	@mkdir -p $(@D) && cp $< $@.part && mv $@.part $@
 
-$(MINIMA:%=$A/%/passport.h5): %/passport.h5: eval/battery.py $(MEASUREMENTS:%=eval/%.py) %/weights.safetensors $A/data/pretrain.h5 $A/flags/eval
-	$(RUN) -m eval.battery --data $A/data/pretrain.h5 --minimum $(@D) --out $@ $(FLAGS_eval)
+define PASSPORT
+$(MINIMA:%=$A/%/$1.h5): %/$1.h5: eval/battery.py $(2:%=eval/%.py) %/weights.safetensors $A/data/pretrain.h5 $A/flags/$1
+	$$(RUN) -m eval.battery --data $A/data/pretrain.h5 --minimum $$(@D) --out $$@ $$(FLAGS_$1)
+endef
+$(eval $(call PASSPORT,passport,$(MEASUREMENTS)))
+$(eval $(call PASSPORT,passport-more,$(MEASUREMENTS_MORE)))
 
 $(PAIRS:%=$A/%/pair.h5): $A/%/pair.h5: eval/pair.py $$(foreach m,$$(subst --, ,$$*),$A/$$m/weights.safetensors) $A/data/pretrain.h5 $A/flags/pair
 	$(RUN) -m eval.pair --data $A/data/pretrain.h5 --minima $(patsubst %,$A/%,$(subst --, ,$*)) --out $@ $(FLAGS_pair)

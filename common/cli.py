@@ -37,11 +37,15 @@ whole = _number(int, 0, 10**9, "a whole number of 0 or more")
 rate = _number(float, 1e-12, 1e6, "a number above 0")
 amount = _number(float, 0, 1e9, "a finite number of 0 or more")
 fraction = _number(float, 0, 1, "a number from 0 to 1")
+severity = _number(float, 0, 5, "a number from 0 to 5")
 repeats = _number(int, 1, 255, "a whole number from 1 to 255")
 
 
-def several(kind):
-    """A comma-separated list of `kind`."""
+def levels(kind):
+    """A comma-separated list of `kind`, ascending."""
     def parse(text):
-        return [kind(word) for word in text.split(",")]
+        values = [kind(word) for word in text.split(",")]
+        if any(low >= high for low, high in zip(values, values[1:])):
+            raise argparse.ArgumentTypeError(f"{text!r} does not ascend")
+        return values
     return parse

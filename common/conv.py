@@ -39,3 +39,11 @@ def use_matrix_products(model):
                 and not isinstance(module.padding, str):
             module.__class__ = SmallMapConv2d
     return model
+
+
+def plain(model):
+    """Makes every SmallMapConv2d of `model` a plain convolution again, in place."""
+    for module in model.modules():
+        if type(module) is SmallMapConv2d:
+            module.__class__ = nn.Conv2d
+    return model

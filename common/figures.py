@@ -13,7 +13,7 @@ from common import stats
 
 COLOURS = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"  # Okabe and Ito 2008
 MARKERS = "osD^vPX"
-LABELS = {"loss": "loss (nats per image)", "all": "all parameters", "weights": "conv, linear weights", "batchnorm": "BatchNorm"}
+LABELS = {"loss": "loss (nats per image)", "accuracy_relative": "accuracy / clean", "all": "all parameters", "weights": "conv, linear weights", "batchnorm": "BatchNorm"}
 GREY = {"color": "grey", "lw": 0.8}
 matplotlib.rcParams.update({"font.size": 8, "axes.titlesize": 8, "axes.grid": True, "grid.alpha": 0.25, "lines.linewidth": 1.3,
                             "lines.markersize": 4, "axes.spines.top": False, "axes.spines.right": False})
@@ -51,6 +51,8 @@ def curves(results, prefixes, style, rows=("accuracy", "loss"), classes=None, re
                 axis.plot([], [], "--", **GREY, label="original report")
         if name == "accuracy":
             axis.set_ylim(0, 1.02)
+        elif name == "accuracy_relative":
+            axis.set_ylim(0)
         elif name == "loss" and means and max(means) > 30 * min(means) > 0:
             axis.set_yscale("log")
         if (prefix, name) == ("train", "accuracy"):

@@ -22,22 +22,28 @@ def rows(results):
             row["pretraining_epoch_at_target"] = median(result.attrs["epoch_target_reached"])
         else:
             row |= (_measures if result.kind == "passport" else _outcomes)(result)
-    return list(found.values())
+    return list(found.values())  # in a passport's second volume are more columns of the same row
+
+
+SUMMARIES = {"mean_accuracy": "accuracy", "mean_accuracy_relative": "relative", "mean_loss": "loss", "mean_loss_change": "loss_change",
+             "half_accuracy_level": "half_accuracy_level", "one_nat_level": "one_nat_level"}
 
 
 def _measures(result):
-    """Clean loss and accuracy; of each perturbation accuracy averaged over its levels, and that relative to clean; scalars."""
+    """Clean loss, accuracy and calibration; the summaries of each perturbation, each also _low and _high; scalars."""
     row = {}
     for (name, attrs), split in ((item, split) for item in result.groups.items() for split in ("train", "test")):
-        means = {at.split("/")[-1]: values.mean() for at, values in result.data.items() if at.startswith(f"{name}/{split}/")}
-        suffix = "" if attrs["batchnorm"] == "stored" else f"_{attrs['batchnorm']}"
         if attrs["measurement"] == "clean":
-            row |= {f"{split}_{at}{suffix}": value for at, value in means.items()}
-        elif attrs["family"] == "scalar":
-            row |= {f"{name}_{split}_{at}": value for at, value in means.items()}
+            prefix, names = f"{split}_", {"loss": "loss", "accuracy": "accuracy"}
+            suffix = "" if attrs["batchnorm"] == "stored" else f"_{attrs['batchnorm']}"
         else:
-            clean = result.data.get(f"clean{suffix}/{split}/accuracy", np.array(np.nan)).mean()
-            row |= {f"{name}_{split}_accuracy": means["accuracy"], f"{name}_{split}_relative": means["accuracy"] / (clean or np.nan)}
+            prefix, suffix, names = f"{name}_{split}_", "", SUMMARIES
+            row |= {f"{name}_largest_level": result.data[f"{name}/levels"][-1]} if f"{name}/levels" in result.data else {}
+        for stored, column in names.items():
+            if (found := result.data.get(f"{name}/summary/{split}/{stored}")) is not None:
+                row |= {f"{prefix}{column}{suffix}{end}": value for end, value in zip(("", "_low", "_high"), found.reshape(-1, 3)[0])}
+        row |= {f"{prefix}{at.split('/')[-1]}{suffix}": value[0] for at, value in result.data.items()
+                if at.startswith(f"{name}/{split}/") and value.ndim == 1 and not at.endswith("accuracy_relative")}
     return row
 
 

@@ -3,11 +3,15 @@
 Statistics are `stored` (as the file has them) or `recomputed`: reset, then one sample-weighted pass over clean training images in a
 fixed order. A network whose weights moved without that is measured on statistics of another network.
 """
+import copy
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from common import conv
 
 CONV_LINEAR = nn.modules.conv._ConvNd, nn.Linear
 
@@ -27,6 +31,13 @@ def groups(model, without=()):
     """The three groups in which distances are given: {"all"|"weights"|"batchnorm": {name: parameter}}, less the names in `without`."""
     found = {"all": dict(model.named_parameters()), "weights": conv_linear(model), "batchnorm": batchnorm(model)}
     return {group: {name: value for name, value in members.items() if name not in without} for group, members in found.items()}
+
+
+def multiplicative_noise(weight, levels, generator):
+    """Yields w·(1 + sigma·z), the shape of `weight`, for each sigma of `levels`: one draw z ~ N(0, 1), made on the CPU."""
+    z = torch.randn(weight.shape, generator=generator).to(weight.device, weight.dtype)
+    for sigma in levels:
+        yield weight * (1 + sigma * z)
 
 
 @torch.no_grad()
@@ -87,6 +98,45 @@ def recompute_batchnorm(model, pack, index, batch_size=500):
         module.training = training
     for layer, momentum in momenta.items():
         layer.momentum = momentum
+
+
+def fold(model):
+    """(network, refold): a copy of `model` in eval mode with every BatchNorm folded into the convolution before it: the same function,
+    fewer passes over memory. `refold()` brings it up to date after weights or statistics of `model` moved.
+
+    Which BatchNorm follows which convolution is read from the traced graph; a network that cannot be traced is returned as it is.
+    """
+    try:
+        net = fx.symbolic_trace(conv.plain(copy.deepcopy(model).eval()))
+    except (fx.proxy.TraceError, TypeError):
+        return model, lambda: None
+    modules, folded = dict(net.named_modules()), {}
+    targets = [node.target for node in net.graph.nodes]
+    for node in list(net.graph.nodes):
+        before = node.args[0] if node.op == "call_module" and isinstance(modules[node.target], _BatchNorm) else None
+        if isinstance(before, fx.Node) and before.op == "call_module" and isinstance(modules[before.target], nn.modules.conv._ConvNd) \
+                and not modules[before.target].transposed and len(before.users) == targets.count(before.target) == 1:
+            folded[before.target] = node.target
+            modules[before.target].bias = nn.Parameter(modules[before.target].weight.new_zeros(modules[before.target].out_channels), False)
+            node.replace_all_uses_with(before)
+            net.graph.erase_node(node)
+    net.delete_all_unused_submodules()
+    net.recompile()
+    conv.use_matrix_products(net)
+    source = dict(model.named_modules())
+
+    @torch.no_grad()
+    def refold():
+        state = model.state_dict()
+        for convolution, batchnorm in folded.items():
+            from_, norm = source[convolution], source[batchnorm]
+            state[f"{convolution}.weight"], state[f"{convolution}.bias"] = fuse_conv_bn_weights(
+                from_.weight, from_.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
+        for name, value in net.state_dict().items():
+            value.copy_(state[name])
+
+    refold()
+    return net, refold
 
 
 class Average:

@@ -4,10 +4,11 @@ import sys
 import torch
 from torch.nn.functional import cross_entropy
 
-from common import passport
+from common import cli, passport
 
 TITLE, SOURCE = "Adversarial attack (FGSM)", "Goodfellow et al. 2014, arXiv 1412.6572; the original report"
 LEVEL, UNITS, LEVELS, REPEATS = "epsilon", "change of a pixel, images in [0, 1]", [i / 1000 for i in range(31)], 1
+LEVEL_TYPE = cli.fraction
 
 
 def perturb(images, labels, levels, generator, model):

@@ -11,7 +11,7 @@ LEVEL, UNITS, LEVELS, REPEATS = "sigma", "std of the noise, images in [0, 1]", [
 
 def perturb(images, labels, levels, generator, model):
     """Yields images (N, 3, H, W) in [0, 1], one batch a sigma."""
-    noise = torch.randn(images.shape, generator=generator, device=images.device)
+    noise = torch.randn(images.shape, generator=generator).to(images.device)
     for sigma in levels:
         yield (images + sigma * noise).clamp(0, 1)
 

@@ -4,21 +4,12 @@ BatchNorm's parameters stay; its statistics are the stored ones (as the report d
 """
 import sys
 
-import torch
-
-from common import passport
+from common import passport, weights
 
 TITLE, SOURCE = "Local energy", "Pittorino et al. 2020, arXiv 2006.07897; the original report"
 LEVEL, UNITS, LEVELS, REPEATS = "sigma", "standard deviation relative to each weight", [i / 20 for i in range(20)], 25
 BATCHNORM = ["stored", "recomputed"]
-
-
-def perturb_weight(weight, levels, generator):
-    """Yields the perturbed weight, same shape, one a sigma."""
-    z = torch.randn(weight.shape, generator=generator, device=weight.device)
-    for sigma in levels:
-        yield weight * (1 + sigma * z)
-
+perturb_weight = weights.multiplicative_noise
 
 if __name__ == "__main__":
     passport.main(__doc__, [sys.modules[__name__]])

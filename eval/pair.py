@@ -15,8 +15,7 @@ def line(bench, a, b, points, recompute):
     curves = {f"{split}/{name}": [] for split in bench.splits for name in ("loss", "accuracy")}
     for t in np.linspace(0, 1, points):
         weights.interpolate(bench.model, a, b, float(t))
-        if recompute:
-            bench.recompute()
+        bench.settle(recompute)
         for split in bench.splits:
             loss, correct = bench.sweep(split)
             curves[f"{split}/loss"].append(loss.double().mean().item())

@@ -25,6 +25,8 @@ def load(path):
             raise SystemExit(f"{path}: not a result of the study; the report takes training, passport, finetune and pair files")
         file.visititems(lambda at, item: data.update({at: item[()]} if hasattr(item, "shape") and "_by_image" not in at else {}))
         groups = {name: dict(group.attrs) for name, group in file.items() if "measurement" in group.attrs}
+    for name, split in ((name, split) for name in groups for split in SPLITS if f"{name}/summary/{split}/accuracy_relative" in data):
+        data[f"{name}/{split}/accuracy_relative"] = data[f"{name}/summary/{split}/accuracy_relative"][:, 0]
     settings = json.loads(attrs["settings"])
     order = settings.get("names", []) + [own["measurement"] for own in groups.values()]  # as measured: HDF5 lists by alphabet
     groups = dict(sorted(groups.items(), key=lambda group: order.index(group[1]["measurement"])))
@@ -60,12 +62,16 @@ def cautions(results, rows):
 
 
 def cell(rows, column):
-    """Mean ± std over the minima in `rows`; of an outcome that some never reached, how many of them."""
+    """Of one minimum its value and interval, else mean ± std over the minima in `rows`; of what some never reached, how many of them."""
     values = [row[column] for row in rows if column in row and not np.isnan(row[column])]
     if not values or np.isinf(values).any():
-        return f"never in {np.isinf(values).sum()} of {len(values)}" if values else "–"
+        limit = rows[0].get(f"{column.split('_test_')[0].split('_train_')[0]}_largest_level") if column.endswith("_level") else None
+        word = f"> {limit:g}" if limit else "never"
+        return f"{word} in {np.isinf(values).sum()} of {len(values)}" if len(values) > 1 else word if values else "–"
     mean, std, count = stats.mean_std(values)
     digits = 1 if abs(mean) >= 10 else 3 if abs(mean) >= 0.1 else 4
+    if count == 1 and f"{column}_low" in rows[0]:
+        return f"{mean:.{digits}f} [{rows[0][f'{column}_low']:.{digits}f}, {rows[0][f'{column}_high']:.{digits}f}]"
     return f"{mean:.{digits}f} ± {std:.{digits}f}" if count > 1 else f"{mean:.{digits}f}"
 
 
@@ -81,6 +87,8 @@ def main():
     reference = json.loads(args.reference.read_text()) if args.reference else {}
     for curve in reference.get("square_mask", {}).values():
         curve["levels"] = [side / 112 for side in curve["levels"]]  # published in pixels of 112; ours is a fraction of the side
+    for curve, split in ((curve, split) for group in reference.values() for curve in group.values() for split in SPLITS if "levels" in curve):
+        curve[f"{split}_accuracy_relative"] = np.divide(curve[f"{split}_accuracy"], curve[f"{split}_accuracy"][0])
 
     loaded = [load(path) for path in args.files]
     tried = [result for result in loaded if "tune" in result.path.parts[-3:]]
@@ -89,7 +97,6 @@ def main():
         [result for result in results if result.kind == kind] for kind in ("training", "passport", "pair", "finetune"))
     modes = grouped(finetuned, lambda result: result.attrs["mode"])
     groups = {name: attrs for result in passports for name, attrs in result.groups.items() if attrs["measurement"] != "clean"}
-    curved = {name: attrs for name, attrs in groups.items() if attrs["family"] != "scalar"}
     classes = next((pair.attrs["classes"] for pair in pairs), None)
     rows = stats.rows(results)
     measures = list(dict.fromkeys(chain(*rows)))
@@ -114,9 +121,10 @@ def main():
     made = [", ".join(sorted({result.attrs[key] for result in results})) for key in ("device", "code")]
     parts.append(page.element("p", f"Profile {args.profile}: {'; '.join(sorted(sizes))}. {made[0]}; code {made[1]}.", "soft"))
     parts += [page.element("p", caution, "warning") for caution in cautions(results, rows)]
-    stored = {name: attrs["title"] for name, attrs in curved.items() if attrs["batchnorm"] == "stored"}
-    kept = {"test_accuracy": "clean test accuracy"}
-    kept |= {f"{name}_test_relative": f"{title}: accuracy kept" for name, title in stored.items()}
+    stored = {name: attrs["title"] for name, attrs in groups.items() if attrs["batchnorm"] == "stored" and not attrs["variant"]
+              and f"{name}_test_relative" in measures}
+    kept = {"test_accuracy": "clean test accuracy"} | {f"{name}_test_relative": f"{title}: accuracy kept" for name, title in stored.items()}
+    absolute = {f"{name}_test_accuracy": f"{title}: accuracy" for name, title in stored.items()}
     outcomes = {mode: {f"{mode}_test_accuracy": f"test accuracy ({mode} finetuning)",
                        f"{mode}_epochs_to_target": f"epochs (to {own[0].attrs['target']:.0%} on train)",
                        f"{mode}_distance_relative_all": "distance (/ start's norm)"} for mode, own in modes.items()}
@@ -124,25 +132,32 @@ def main():
         show(f"question_{mode}", figures.scatter(rows, kept, outcomes[mode], style),
              f"Finetuning against robustness: a point a minimum, n = {len(rows)}; bars: std over its runs. Accuracy "
              "kept: averaged over the levels / clean. Better is up in the first row, down in the others. Arrow: not reached.")
-    summary = table(dict(chain(kept.items(), *(own.items() for own in outcomes.values()))), methods, turn=True, caption=f"The "
-                    f"{over(passports + finetuned)}; a minimum counts once, with the mean of its runs (of epochs: their median).")
+    summary = table(dict(chain(kept.items(), absolute.items(), *(own.items() for own in outcomes.values()))), methods, turn=True,
+                    caption=f"The {over(passports + finetuned)}; a minimum counts once, with the mean of its runs (of epochs: their median). "
+                    "Accuracy: averaged over the levels; kept: that, divided by clean accuracy.")
 
     parts.append(page.element("h2", "Pretraining and generalization"))
     if training:
         show("pretraining", figures.curves(training, ["train", "val"], style),
              f"training.h5, eval mode: {over(training)}. Rings: the weights that were saved.")
-    clean = {f"{split}_{name}": f"{split} {name}" for split in SPLITS for name in ("accuracy", "loss")}
+    clean = {f"{split}_{name}": f"{split} {name}" for split in SPLITS for name in ("accuracy", "loss", "brier", "ece")}
+    interval = next((f"brackets: {attrs['interval']}" for attrs in groups.values()), "")
     table(clean | {"pretraining_epoch_at_target": "epoch at target (running)"}, minima,
-          f"passport.h5, clean: {over(passports)}. Loss in nats per image.")
+          f"passport.h5, clean: {over(passports)}; {interval}. Loss in nats per image; brier: squared distance of probabilities from the "
+          "label, 0 to 2; ece: expected calibration error, 15 bins.")
 
     parts.append(page.element("h2", "Robustness"))
-    for measurement, own in grouped(curved, lambda name: curved[name]["measurement"]).items():
-        prefixes = [f"{name}/{split}" for name in own for split in SPLITS]
-        show(measurement, figures.curves(passports, prefixes, style, reference=reference),
-             f"{curved[own[0]]['title']} ({curved[own[0]]['source']}). passport.h5: {over(passports)}.")
-    prefixes = [f"{name}_{split}_" for name in groups for split in SPLITS]
-    table({key: key.replace("_", " ") for prefix in prefixes for key in measures if key.startswith(prefix)}, methods, turn=True,
-          caption=f"Accuracy averaged over the levels; relative: divided by clean accuracy (same BatchNorm): {over(passports)}.")
+    for measurement, own in grouped(groups, lambda name: groups[name]["measurement"]).items():
+        attrs, prefixes = groups[own[0]], [f"{name}/{split}" for name in own for split in SPLITS]
+        prefixes = [prefix for prefix in prefixes if any(f"{prefix}/accuracy_relative" in result.data for result in passports)]
+        if prefixes:
+            show(measurement, figures.curves(passports, prefixes, style, ("accuracy", "accuracy_relative", "loss"), reference=reference),
+                 f"{attrs['title']} ({attrs['source']}). passport.h5: {over(passports)}. Relative: divided by clean accuracy.")
+        keys = [key for name in own for split in SPLITS for key in measures if key.startswith(f"{name}_{split}_")]
+        table({key: key.replace("_", " ") for key in keys if not key.endswith(("_low", "_high"))}, methods | minima, turn=True, caption=(
+            f"{attrs['title']}. Accuracy, relative (to clean accuracy), loss and its change from clean (nats per image): averaged over the levels. "
+            f"Levels at which accuracy is half of clean, and loss one nat above: linear between levels, > beyond the largest. {interval}."
+            if prefixes else f"{attrs['title']} ({attrs['source']}). se: standard error."))
 
     parts.append(page.element("h2", "Pairs of minima"))
     for shared, own in grouped(pairs, lambda pair: pair.attrs["shared_start"]).items():

@@ -12,7 +12,7 @@ LEVEL_TYPE = cli.fraction
 
 def perturb(images, labels, levels, generator, model):
     """Yields images (N, 3, H, W) with a square of round(side x H) pixels set to 0; its place in [0, 1]² is drawn once for all sides."""
-    place = torch.rand(2, len(images), 1, 1, 1, generator=generator, device=images.device)
+    place = torch.rand(2, len(images), 1, 1, 1, generator=generator).to(images.device)
     height, width = images.shape[2:]
     rows = torch.arange(height, device=images.device).view(1, 1, height, 1)
     columns = torch.arange(width, device=images.device).view(1, 1, 1, width)

@@ -19,9 +19,14 @@ PRETRAIN_DATA = $(IMAGENET) --image-size 64 --classes 50 --train-per-class $(PER
 FINETUNE_DATA = $(or $(CIFAR),cifar10:$A/data/cifar10) --image-size 64 --train-per-class $(FINETUNE_PER_CLASS) --val-per-class 50 --test-per-class 100
 TRAIN     = --batch-size $(BATCH) --lr $(LR) --decay-from 0.5 --train-images $(IMAGES)
 TRAIN_swa = --snapshots 4 --swa-lr 3e-4
-MEASURE   = --images $(IMAGES) --batchnorm-images $(IMAGES) --gaussian-noise-levels 0,0.05,0.1,0.2,0.3,0.5,0.8 --gaussian-noise-repeats $(REPEATS) \
-            --square-mask-levels 0,0.1,0.2,0.3,0.45,0.6,0.8 --square-mask-repeats $(REPEATS) --fgsm-levels 0,0.001,0.002,0.004,0.008,0.016,0.03 \
-            --local-energy-levels 0,0.05,0.1,0.2,0.3,0.4,0.5 --local-energy-repeats $(REPEATS)
+MEASURE   = --images $(IMAGES) --batchnorm-images $(IMAGES)
+MEASURE_gaussian_noise = --gaussian-noise-levels 0,0.05,0.1,0.2,0.3,0.5,0.8 --gaussian-noise-repeats $(REPEATS)
+MEASURE_square_mask    = --square-mask-levels 0,0.1,0.2,0.3,0.45,0.6,0.8 --square-mask-repeats $(REPEATS)
+MEASURE_fgsm           = --fgsm-levels 0,0.001,0.002,0.004,0.008,0.016,0.03
+MEASURE_local_energy   = --local-energy-levels 0,0.05,0.1,0.2,0.3,0.4,0.5 --local-energy-repeats $(REPEATS)
+MEASURE_pgd            = --pgd-levels 0,0.001,0.002,0.004
+MEASURE_local_energy_all = --local-energy-all-repeats 20
+MEASURE_hessian        = --hessian-images 200 --hessian-iterations 30 --hessian-vectors 20
 PAIR      = --images $(IMAGES) --batchnorm-images $(IMAGES) --points $(POINTS)
 FINETUNE  = --epochs $(FINETUNE_EPOCHS) --batch-size $(FINETUNE_BATCH) --lr $(FINETUNE_LR) --train-images $(IMAGES)
 REPORT    = --reference common/paper_curves.json

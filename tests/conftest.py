@@ -66,4 +66,5 @@ def minimum(pack_file, tmp_path_factory):
     return folder
 
 
+MEASUREMENTS = words("MEASUREMENTS") + words("MEASUREMENTS_MORE")
 SHORT = ["--epochs", "2", "--batch-size", "16", "--train-images", "20", "--device", "cpu", "--precision", "float32"]

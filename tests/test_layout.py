@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 import torch
-from conftest import ROOT, SHORT, run, words
+from conftest import MEASUREMENTS, ROOT, SHORT, run, words
 from safetensors.torch import load_file
 
 FOLDERS = "common", "train", "eval", "finetune"
@@ -37,8 +37,8 @@ def test_scripts_import_common_and_never_each_other(path):
 
 def test_every_word_has_its_file_and_every_file_its_word():
     others = {"battery", "pair", "report", "tuning"}
-    for list_name, folder, apart in ("METHODS", "train", set()), ("MEASUREMENTS", "eval", others), ("MODES", "finetune", set()):
-        assert set(words(list_name)) == {path.stem for path in sources(folder)} - apart - {"__init__"}
+    for named, folder, apart in (words("METHODS"), "train", set()), (MEASUREMENTS, "eval", others), (words("MODES"), "finetune", set()):
+        assert set(named) == {path.stem for path in sources(folder)} - apart - {"__init__"}
 
 
 @pytest.mark.parametrize("profile", ["demo", "small", "paper"])
@@ -85,7 +85,7 @@ def test_the_readme_s_method_works_as_it_stands(pack_file, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("script", ["common.prepare", "eval.battery", "eval.pair", "eval.report", "eval.tuning", *(
-    f"{folder}.{name}" for folder, words_of in (("train", "METHODS"), ("eval", "MEASUREMENTS"), ("finetune", "MODES")) for name in words(words_of))])
+    f"{folder}.{name}" for folder, named in (("train", words("METHODS")), ("eval", MEASUREMENTS), ("finetune", words("MODES"))) for name in named)])
 def test_every_script_explains_itself(script, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
         run(monkeypatch, script, "--help")

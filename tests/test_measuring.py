@@ -9,14 +9,19 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from conftest import run, words
+from conftest import MEASUREMENTS, run
 from torch.nn.functional import cross_entropy
 
-from common import device, measure, model, weights
+from common import data, device, measure, model, summary, weights
 
-MEASUREMENTS = words("MEASUREMENTS")
-PERTURBING = [name for name in MEASUREMENTS if hasattr(import_module(f"eval.{name}"), "LEVELS") and name != "clean"]
-SMALL = [flag for name in PERTURBING for flag in (f"--{name.replace('_', '-')}-levels", "0,0.02,0.1", f"--{name.replace('_', '-')}-repeats", "2")]
+MODULES = {name: import_module(f"eval.{name}") for name in MEASUREMENTS}
+INPUTS = [name for name, module in MODULES.items() if hasattr(module, "perturb")]
+PERTURBING = [name for name, module in MODULES.items() if hasattr(module, "LEVEL")]
+ONE_LEVEL = {"pgd": "0,0.02", "corruptions": "0,2", "local_energy_layers": "0,0.1", "local_energy_all": "0,0.1"}
+SMALL = [flag for name in PERTURBING for flag in (f"--{name.replace('_', '-')}-levels", ONE_LEVEL.get(name, "0,0.02,0.1"), *(
+    [] if name == "corruptions" else [f"--{name.replace('_', '-')}-repeats", "2"]))] + [
+    "--hessian-images", "10", "--hessian-iterations", "2", "--hessian-vectors", "2", "--adaptive-sharpness-images", "20",
+    "--adaptive-sharpness-draws", "2", "--adaptive-sharpness-steps", "3"]
 
 
 @pytest.fixture(scope="module")
@@ -38,28 +43,59 @@ def make_bench(pack, minimum, batch_size=500, images=60):
     return measure.Bench(net, pack, SimpleNamespace(seed=0, images=images, batchnorm_images=70, batch_size=batch_size))
 
 
+def both(file, group):
+    """A group's datasets by split, for the splits that it has."""
+    return [(split, file[group][split]) for split in ("train", "test") if split in file[group]]
+
+
 @pytest.mark.parametrize("name", PERTURBING)
 def test_level_0_is_clean_to_the_last_bit(name, passport):
     with h5py.File(passport) as file:
         for group in (group for group in file if file[group].attrs["measurement"] == name):
             clean = "clean_recomputed" if file[group].attrs["batchnorm"] == "recomputed" else "clean"
-            for split in "train", "test":
-                np.testing.assert_array_equal(file[f"{group}/{split}/loss_by_image"][0], file[f"{clean}/{split}/loss_by_image"][0])
+            for split, found in both(file, group):
+                np.testing.assert_array_equal(found["loss_by_image"][0], file[f"{clean}/{split}/loss_by_image"][0])
                 for value in "loss", "accuracy":
-                    np.testing.assert_array_equal(file[f"{group}/{split}/{value}"][0], file[f"{clean}/{split}/{value}"][0, 0])
+                    np.testing.assert_array_equal(found[value][0], file[f"{clean}/{split}/{value}"][0, 0])
+                summary = file[f"{group}/summary/{split}"]
+                np.testing.assert_allclose(summary["loss_change"][0], 0, atol=1e-12)
+                np.testing.assert_allclose(summary["accuracy_relative"][0], 1, rtol=1e-12)
+
+
+def keywords(name):
+    """What `perturb` of a measurement is called with beside the five."""
+    return {"pgd": {"steps": 2}, "corruptions": {"repeat": "shot_noise"}}.get(name, {})
+
+
+@pytest.mark.parametrize("name", [name for name in INPUTS if name != "corruptions"])
+def test_what_is_skipped_at_level_0_would_change_nothing(name, pack, bench):
+    images, labels = pack.batch(pack.indices("test"))
+    unperturbed, = MODULES[name].perturb(images.clone(), labels, [0.0], device.generator("cpu", 0), bench.net, **keywords(name))
+    assert torch.equal(unperturbed, images)
+    weight = bench.model.conv1.weight
+    assert torch.equal(next(weights.multiplicative_noise(weight, [0.0], device.generator("cpu", 0))), weight)
 
 
 def test_a_passport_says_what_it_holds_and_where_it_comes_from(passport):
     with h5py.File(passport) as file:
         assert file.attrs["kind"] == "passport" and file.attrs["minimum"] == "adam-0"
-        assert {"clean", "clean_recomputed", "local_energy", "local_energy_recomputed"} <= set(file)
+        assert set(file) == {"clean", "clean_recomputed", "gaussian_noise", "square_mask", "fgsm", "local_energy", "local_energy_recomputed",
+                             "pgd_10", "pgd_20", "corruptions", "local_energy_all", "adaptive_sharpness", "hessian",
+                             *(f"local_energy_layers_{part}" for part in ("conv1", "layer1", "layer2", "layer3", "layer4", "fc"))}
         for group in file.values():
             assert {"command", "settings", "seed", "code", "commit", "versions", "device", "fingerprint", "title", "source"} <= set(group.attrs)
-            assert group["test/loss"].dims[0][0] == group["levels"] and group["levels"].attrs["units"]
             repeats = json.loads(group.attrs["settings"])["repeats"]
-            accuracy = group["test/correct_by_image"][()].sum(1) / (group["test/correct_by_image"].shape[1] * repeats)
-            np.testing.assert_allclose(group["test/accuracy"][()].mean(1), accuracy, rtol=1e-12)
-            np.testing.assert_allclose(group["test/loss"][()].mean(1), group["test/loss_by_image"][()].astype(float).mean(1), rtol=1e-6)
+            for split, found in both(file, group.name) if "levels" in group else ():
+                count = found["correct_by_image"].shape[1]
+                assert found["loss"].dims[0][0] == group["levels"] and group["levels"].attrs["units"]
+                assert found["loss"].shape == (len(group["levels"]), repeats)
+                np.testing.assert_allclose(found["accuracy"][()].mean(1), found["correct_by_image"][()].sum(1) / (count * repeats), rtol=1e-12)
+                np.testing.assert_allclose(found["loss"][()].mean(1), found["loss_by_image"][()].astype(float).mean(1), rtol=1e-6)
+                summary = group[f"summary/{split}"]
+                np.testing.assert_allclose(summary["accuracy"][:, 0], found["accuracy"][()].mean(1), rtol=1e-9)
+                np.testing.assert_allclose(summary["loss"][:, 0], found["loss"][()].mean(1), rtol=1e-6)
+                assert all((values[..., 1] <= values[..., 2]).all() for values in summary.values())
+        assert file["hessian/train/trace_se"][0] > 0 and file["adaptive_sharpness/test/average_se"][0] > 0
 
 
 def test_clean_is_the_mean_over_images(passport, pack, minimum):
@@ -71,30 +107,115 @@ def test_clean_is_the_mean_over_images(passport, pack, minimum):
         assert file["clean/test/accuracy"][0, 0] == (logits.argmax(1) == pack.labels[index]).double().mean().item()
 
 
-@pytest.mark.parametrize("name", [name for name in MEASUREMENTS if hasattr(import_module(f"eval.{name}"), "perturb")])
+@pytest.mark.parametrize("name", INPUTS)
 def test_results_do_not_depend_on_batch_size_or_on_the_other_levels(name, pack, minimum, monkeypatch):
     monkeypatch.setattr(measure, "BLOCK", 25)  # 60 images are two whole blocks and a part: the last batch counts as what it is
-    perturb = import_module(f"eval.{name}").perturb
-    whole = make_bench(pack, minimum, 100).sweep("test", perturb, [0, 0.01, 0.2], ("x", 1))
-    small = make_bench(pack, minimum, 25).sweep("test", perturb, [0.01], ("x", 1))
+    perturb = MODULES[name].perturb
+    whole = make_bench(pack, minimum, 100).sweep("test", perturb, [0.01, 0.02, 0.2], ("x", 1), **keywords(name))
+    small = make_bench(pack, minimum, 25).sweep("test", perturb, [0.02], ("x", 1), **keywords(name))
     assert whole[0].shape == whole[1].shape == (3, 60)
     torch.testing.assert_close(small[0][0], whole[0][1], rtol=2e-3, atol=2e-3)
 
 
-def test_weight_draws_are_shared_by_levels_and_minima():
-    perturb = import_module("eval.local_energy").perturb_weight
+DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
+
+
+@pytest.mark.parametrize("device_name", DEVICES)
+@pytest.mark.parametrize("name, extra", [("gaussian_noise", {}), ("square_mask", {}), ("pgd", {"steps": 0}), *(
+    ("corruptions", {"repeat": corruption}) for corruption in MODULES["corruptions"].REPEATS)])
+def test_draws_depend_on_measurement_split_block_and_repeat_alone(name, extra, device_name, pack_file, minimum, monkeypatch):
+    """The perturbed images themselves, bit by bit: whatever the batch size, the other levels, the minimum, the device."""
+    monkeypatch.setattr(measure, "BLOCK", 25)
+    seen = {}
+
+    def seen_by(where, batch_size, levels, repeat=0, net=None):
+        own = make_bench(data.load(pack_file, torch.device(where)), minimum, batch_size)
+        if net is not None:
+            own.model.load_state_dict(net.state_dict())
+            own.settle()
+        images = {level: [] for level in levels}
+
+        def record(batch, labels, levels, generator, model, **keywords):
+            assert generator.device.type == "cpu" and model is own.net
+            for level, perturbed in zip(levels, MODULES[name].perturb(batch, labels, levels, generator, model, **keywords)):
+                images[level].append(perturbed.cpu())
+                yield perturbed
+
+        own.sweep("test", record, levels, (name, repeat), **extra)
+        return torch.cat(images[levels[-1]])
+
+    level = 2.0 if name == "corruptions" else 0.3
+    seen = seen_by("cpu", 100, [0.1, 0.2, level])
+    torch.manual_seed(1)  # the global generator plays no part
+    other = seen_by(device_name, 25, [level], net=model.build("resnet18", 5, seed=5))
+    if device_name == "cpu":
+        assert torch.equal(seen, other)
+    torch.testing.assert_close(other, seen, rtol=0, atol=1e-6)
+    draws_nothing = extra.get("repeat") in ("gaussian_blur", "zoom_blur", "brightness", "contrast", "pixelate", "jpeg")
+    assert torch.equal(seen, seen_by("cpu", 100, [level], repeat=1)) == draws_nothing
+
+
+@pytest.mark.parametrize("device_name", DEVICES)
+def test_weight_draws_are_shared_by_levels_minima_and_devices(device_name):
     weight = torch.full((4, 3), 2.0)
-    a = list(perturb(weight, [0, 0.1, 0.5], device.generator("cpu", 0, "local_energy", 1)))
-    b = list(perturb(3 * weight, [0.5], device.generator("cpu", 0, "local_energy", 1)))
+    a = list(weights.multiplicative_noise(weight, [0, 0.1, 0.5], device.generator("cpu", 0, "local_energy", 1)))
+    b = [value.cpu() for value in weights.multiplicative_noise(3 * weight.to(device_name), [0.5], device.generator("cpu", 0, "local_energy", 1))]
     assert torch.equal(a[0], weight)
     torch.testing.assert_close(b[0] / 3, a[2])
     torch.testing.assert_close((a[1] / 2 - 1) * 5, a[2] / 2 - 1)
 
 
+def scaled(module, norm, filters, s, statistics):
+    """Scales some filters by s and, if asked, the statistics of what they give: the same function, but for BatchNorm's eps."""
+    with torch.no_grad():
+        module.weight[filters] *= s
+        if statistics:
+            norm.running_mean[filters] *= s
+            norm.running_var[filters] *= s * s
+
+
+@pytest.mark.parametrize("batchnorm", ["stored", "recomputed"])
+@pytest.mark.parametrize("s", [2, 1 / 8])
+def test_multiplicative_noise_is_blind_to_a_rescaling_that_batchnorm_undoes(s, batchnorm, pack, minimum):
+    results = []
+    for factor in 1, s:
+        own = make_bench(pack, minimum)
+        for block in own.model.layer1[0], own.model.layer3[1]:
+            # Filters whose output varies enough for eps (1e-5) to be small beside it.
+            filters = (block.bn1.running_var > 0.1).nonzero().flatten()[:8]
+            assert len(filters) == 8
+            scaled(block.conv1, block.bn1, filters, factor, batchnorm == "stored")
+        own.settle(batchnorm == "recomputed")
+        found = measure.group(own, MODULES["local_energy"], [0.0, 0.1, 0.3], 2, batchnorm, weights.conv_linear(own.model))
+        results.append(found["test/loss"])
+    np.testing.assert_allclose(results[1], results[0], rtol=1e-3)
+    assert results[0][1, 0] != results[0][1, 1]
+
+
+@pytest.mark.parametrize("arch", ["resnet18", "vgg11_bn", "densenet121", "mobilenet_v2", "vit_b_16"])
+def test_folding_batchnorm_changes_nothing(arch):
+    net = torchvision.models.get_model(arch, weights=None, num_classes=5).double().eval()
+    for layer in net.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            for values in layer.running_mean, layer.weight, layer.bias:
+                torch.nn.init.normal_(values)
+            layer.running_var.uniform_(0.5, 2)
+    folded, refold = weights.fold(net)
+    images = torch.rand(2, 3, 224, 224, dtype=torch.float64)
+    with torch.no_grad():
+        for _ in range(2):
+            torch.testing.assert_close(folded(images), net(images), rtol=1e-9, atol=1e-9)
+            for value in net.parameters():
+                value.mul_(1.01)
+            refold()
+    if arch == "resnet18":
+        assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in folded.modules())
+
+
 def test_fgsm_stays_within_epsilon_and_range_and_raises_the_loss(pack, bench):
     images, labels = pack.batch(pack.indices("test"))
     levels = [0, 0.004, 0.03]
-    attacked = list(import_module("eval.fgsm").perturb(images.clone(), labels, levels, None, bench.model))
+    attacked = list(MODULES["fgsm"].perturb(images.clone(), labels, levels, None, bench.model))
     for epsilon, image in zip(levels, attacked):
         assert image.min() >= 0 and image.max() <= 1 and (image - images).abs().max() <= epsilon + 1e-7
         assert not image.requires_grad
@@ -104,14 +225,14 @@ def test_fgsm_stays_within_epsilon_and_range_and_raises_the_loss(pack, bench):
 
 def test_gaussian_noise_is_clamped_and_has_its_sigma(bench):
     images = torch.full((8, 3, 32, 32), 0.5)
-    small, large = import_module("eval.gaussian_noise").perturb(images, None, [0.1, 3], torch.Generator().manual_seed(0), None)
+    small, large = MODULES["gaussian_noise"].perturb(images, None, [0.1, 3], torch.Generator().manual_seed(0), None)
     assert small.std().item() == pytest.approx(0.1, rel=0.02)
     assert large.min() == 0 and large.max() == 1
 
 
 def test_masks_lie_inside_at_a_place_of_their_own_and_have_their_side():
     images = torch.ones(16, 3, 32, 32)
-    _, masked, all_black = import_module("eval.square_mask").perturb(images, None, [0, 0.25, 1], torch.Generator().manual_seed(0), None)
+    _, masked, all_black = MODULES["square_mask"].perturb(images, None, [0, 0.25, 1], torch.Generator().manual_seed(0), None)
     assert ((masked == 0).sum((1, 2, 3)) == 3 * 8 * 8).all() and (all_black == 0).all()
     assert len({tuple((image[0] == 0).nonzero()[0].tolist()) for image in masked}) > 10
 
@@ -155,7 +276,11 @@ def test_recomputing_batchnorm_twice_changes_nothing_and_weights_images_equally(
 
 def test_moved_weights_come_back(bench):
     before = {name: value.clone() for name, value in bench.model.state_dict().items()}
-    measure.group(bench, import_module("eval.local_energy"), [0.5], 1, "recomputed")
+    folded = {name: value.clone() for name, value in bench.net.state_dict().items()}
+    measure.group(bench, MODULES["local_energy"], [0.5], 1, "recomputed", weights.conv_linear(bench.model))
+    measure.group(bench, MODULES["adaptive_sharpness"], options={"images": 20, "average": 0.1, "draws": 1, "worst": 0.01, "steps": 2})
+    assert all(torch.equal(value, bench.net.state_dict()[name]) for name, value in folded.items())
+    assert not any(value.requires_grad for value in bench.model.parameters())
     for name, value in bench.model.state_dict().items():
         assert torch.equal(value, before[name]), name
 
@@ -202,6 +327,8 @@ def test_the_battery_takes_over_what_is_there(pack_file, minimum, passport, tmp_
 @pytest.mark.parametrize("flags, message", [
     (["no_such_thing"], "no_such_thing: no such measurement"),
     (["battery"], "battery: no such measurement"),
+    (["--fgsm-levels", "0,2", "fgsm"], "not a number from 0 to 1"),
+    (["--fgsm-levels", "0.1,0", "fgsm"], "does not ascend"),
     (["--gaussian-noise-levels", "0,-1", "gaussian_noise"], "not a finite number of 0 or more"),
     (["--square-mask-levels", "1.5", "square_mask"], "not a number from 0 to 1"),
 ])
@@ -212,8 +339,22 @@ def test_a_bad_request_is_one_line_and_leaves_the_passport(flags, message, pack_
     assert message in f"{stopped.value} {capsys.readouterr().err}" and passport.read_bytes() == before
 
 
+def test_the_passport_of_another_minimum_is_refused_and_left(pack_file, minimum, passport, tmp_path, monkeypatch):
+    other = tmp_path / "adam-7"
+    shutil.copytree(minimum, other)
+    before = passport.read_bytes()
+    with pytest.raises(SystemExit, match="is the passport of adam-0, not the passport of adam-7; name another --out"):
+        run(monkeypatch, "eval.battery", "--data", pack_file, "--minimum", other, "--out", passport, "clean")
+    assert passport.read_bytes() == before
+    foreign = tmp_path / "notes.h5"
+    foreign.write_text("not yours")
+    with pytest.raises(SystemExit, match="not a file that basins made"):
+        run(monkeypatch, "eval.battery", "--data", pack_file, "--minimum", minimum, "--out", foreign, "clean")
+    assert foreign.read_text() == "not yours"
+
+
 def test_a_scalar_measurement_is_one_function(pack, minimum, bench):
     module = SimpleNamespace(__file__="eval/norm.py", measure=lambda net, batches, generator: {
         "norm": net.fc.weight.norm().item(), "images": sum(len(labels) for _, labels in batches())})
-    found = measure.group(bench, module, [0], 1, "stored")
+    found = measure.group(bench, module)
     assert set(found) == {"train/norm", "train/images", "test/norm", "test/images"} and found["test/images"] == [60]

@@ -76,7 +76,7 @@ def test_swa_last_is_swa_s_last_iterate(study):
 
 def test_every_result_says_where_it_comes_from(study):
     results = sorted(study.rglob("*.h5"))
-    assert len(results) == 2 + 3 + 4 + 4 + 3
+    assert len(results) == 2 + 3 + 4 + 4 + 4 + 3
     for path in results:
         with h5py.File(path) as file:
             assert {"command", "settings", "seed", "code", "commit", "versions", "device", "fingerprint", "kind"} <= set(file.attrs), path
@@ -104,10 +104,14 @@ def test_statistics_of_the_report():
     mean, std, n = stats.mean_std([1.0, 2.0, 6.0])
     assert (mean, n) == (3, 3) and std == pytest.approx(7 ** 0.5)
     assert stats.median([1, np.nan, np.nan]) == np.inf and stats.median([1, 2, np.nan]) == 2
-    result = SimpleNamespace(kind="passport", minimum="a-0", label="a", attrs={"seed": 0}, data={
-        f"{group}/{split}/{name}": np.array([[value]]) for split in ("train", "test") for name in ("loss", "accuracy")
-        for group, value in (("clean", 0.0), ("noise", 0.5))}, groups={
-        "clean": {"measurement": "clean", "batchnorm": "stored", "family": "inputs"},
-        "noise": {"measurement": "noise", "batchnorm": "stored", "family": "inputs"}})
+    three = np.array([0.5, 0.4, 0.6])
+    result = SimpleNamespace(kind="passport", minimum="a-0", label="a", attrs={"seed": 0}, groups={
+        "clean": {"measurement": "clean", "batchnorm": "stored"}, "clean_recomputed": {"measurement": "clean", "batchnorm": "recomputed"},
+        "noise": {"measurement": "noise", "batchnorm": "stored"}, "curve": {"measurement": "curve", "batchnorm": "stored"}}, data={
+        "clean/summary/test/accuracy": three[None], "clean_recomputed/summary/test/accuracy": three[None] + 0.1, "clean/test/ece": np.array([0.3]),
+        "noise/levels": np.array([0, 0.8]), "noise/summary/test/mean_accuracy": three, "noise/test/accuracy": np.array([[0.9], [0.1]]),
+        "noise/summary/test/half_accuracy_level": three + [0, 0, np.inf], "curve/test/trace": np.array([7.0])})
     row, = stats.rows([result])
-    assert row["noise_test_accuracy"] == 0.5 and np.isnan(row["noise_test_relative"])  # relative to nothing right: no number
+    assert row["test_accuracy"] == 0.5 and row["test_accuracy_low"] == 0.4 and row["test_accuracy_recomputed"] == 0.6 and row["test_ece"] == 0.3
+    assert row["noise_test_accuracy"] == 0.5 and row["noise_test_half_accuracy_level_high"] == np.inf and row["noise_largest_level"] == 0.8
+    assert row["curve_test_trace"] == 7 and "noise_test_relative" not in row
