@@ -141,10 +141,12 @@ def main():
         show("pretraining", figures.curves(training, ["train", "val"], style),
              f"training.h5, eval mode: {over(training)}. Rings: the weights that were saved.")
     clean = {f"{split}_{name}": f"{split} {name}" for split in SPLITS for name in ("accuracy", "loss", "brier", "ece")}
-    interval = next((f"brackets: {attrs['interval']}" for attrs in groups.values()), "")
+    interval = next((f"Brackets: {attrs['interval']}" for attrs in groups.values()), "")
+    count = min((result.settings["images"] for result in passports), default=1)
     table(clean | {"pretraining_epoch_at_target": "epoch at target (running)"}, minima,
-          f"passport.h5, clean: {over(passports)}; {interval}. Loss in nats per image; brier: squared distance of probabilities from the "
-          "label, 0 to 2; ece: expected calibration error, 15 bins.")
+          f"passport.h5, clean: {over(passports)}. {interval}: on {count} images an accuracy near one half has a binomial standard error of "
+          f"{50 / count ** 0.5:.1f} points. Loss in nats per image; brier: squared distance of probabilities from the label, 0 to 2; ece: expected "
+          "calibration error, 15 bins.")
 
     parts.append(page.element("h2", "Robustness"))
     for measurement, own in grouped(groups, lambda name: groups[name]["measurement"]).items():

@@ -223,6 +223,17 @@ def test_fgsm_stays_within_epsilon_and_range_and_raises_the_loss(pack, bench):
     assert losses[0] < losses[1] < losses[2]
 
 
+def test_31_epsilons_cost_one_gradient_and_31_forward_passes(bench, monkeypatch):
+    gradients, forwards, grad = [], [], torch.autograd.grad
+    monkeypatch.setattr(torch.autograd, "grad", lambda *args, **keywords: gradients.append(1) or grad(*args, **keywords))
+    bench.clean("stored")
+    bench.net.register_forward_hook(lambda *args: forwards.append(torch.is_grad_enabled()))
+    found = measure.group(bench, MODULES["fgsm"], MODULES["fgsm"].LEVELS, 1, "stored")
+    assert found["test/loss"].shape == (31, 1)
+    # A batch a split: 1 forward pass for the gradient, 30 for the levels above 0; level 0 is the clean pass, made once for all measurements.
+    assert len(gradients) == 2 and forwards.count(True) == 2 and forwards.count(False) == 60
+
+
 def test_gaussian_noise_is_clamped_and_has_its_sigma(bench):
     images = torch.full((8, 3, 32, 32), 0.5)
     small, large = MODULES["gaussian_noise"].perturb(images, None, [0.1, 3], torch.Generator().manual_seed(0), None)
