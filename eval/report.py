@@ -64,15 +64,19 @@ def cautions(results, rows):
 def cell(rows, column):
     """Of one minimum its value and interval, else mean ± std over the minima in `rows`; of what some never reached, how many of them."""
     values = [row[column] for row in rows if column in row and not np.isnan(row[column])]
-    if not values or np.isinf(values).any():
-        limit = rows[0].get(f"{column.split('_test_')[0].split('_train_')[0]}_largest_level") if column.endswith("_level") else None
-        word = f"> {limit:g}" if limit else "never"
-        return f"{word} in {np.isinf(values).sum()} of {len(values)}" if len(values) > 1 else word if values else "–"
+    if not values:
+        return "–"
+    limit = rows[0].get(column.split("_test_")[0].split("_train_")[0] + "_largest_level") if column.endswith("_level") else None
+    never = f"> {limit:g}" if limit else "never"
+    if len(values) > 1 and np.isinf(values).any():
+        return f"{never} in {np.isinf(values).sum()} of {len(values)}"
     mean, std, count = stats.mean_std(values)
-    digits = 1 if abs(mean) >= 10 else 3 if abs(mean) >= 0.1 else 4
-    if count == 1 and f"{column}_low" in rows[0]:
-        return f"{mean:.{digits}f} [{rows[0][f'{column}_low']:.{digits}f}, {rows[0][f'{column}_high']:.{digits}f}]"
-    return f"{mean:.{digits}f} ± {std:.{digits}f}" if count > 1 else f"{mean:.{digits}f}"
+    digits = 1 if 10 <= abs(mean) < np.inf else 3 if abs(mean) >= 0.1 else 4
+    if count == 1:
+        value, *ends = (f"{number:.{digits}f}" if np.isfinite(number) else never
+                        for number in (mean, *(rows[0][f"{column}_{end}"] for end in ("low", "high") if f"{column}_{end}" in rows[0])))
+        return f"{value} [{', '.join(ends)}]" if ends and set(ends) != {value} else value
+    return f"{mean:.{digits}f} ± {std:.{digits}f}"
 
 
 def main():
