@@ -11,7 +11,7 @@ from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from common import conv
+from common import conv, device as devices
 
 CONV_LINEAR = nn.modules.conv._ConvNd, nn.Linear
 
@@ -75,12 +75,19 @@ def moved(model):
         model.load_state_dict(before)
 
 
+def mixed(count):
+    """The order in which BatchNorm's statistics are recomputed: a permutation (count,), always the same."""
+    return torch.randperm(count, generator=devices.generator("cpu", "batchnorm"))
+
+
 @torch.no_grad()
 def recompute_batchnorm(model, pack, index, batch_size=500):
     """Replaces BatchNorm's running statistics by those of the images `index`, each batch weighted by its number of images.
 
-    Only BatchNorm layers run in train mode meanwhile (no dropout); every module's mode and momentum are restored.
+    The images come in a fixed random order: a pack is sorted by class, and a batch of few classes varies less than the data do. Only BatchNorm
+    layers run in train mode meanwhile (no dropout); every module's mode and momentum are restored.
     """
+    index = index[mixed(len(index))]
     layers = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     modes = {module: module.training for module in model.modules()}
     momenta = {layer: layer.momentum for layer in layers}

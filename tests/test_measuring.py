@@ -285,6 +285,22 @@ def test_recomputing_batchnorm_twice_changes_nothing_and_weights_images_equally(
     assert not bench.model.training and bench.model.bn1.momentum == 0.1
 
 
+def test_recomputed_statistics_do_not_suffer_from_images_sorted_by_class(pack, bench):
+    """A pack is sorted by class. Batches of one class would lose the variance between classes, as they do where nobody mixes them."""
+    index = pack.indices("train")
+    by_class = index[pack.labels[index].argsort(stable=True)]
+
+    def variances(index, batch_size):
+        weights.recompute_batchnorm(bench.model, pack, index, batch_size)
+        return torch.cat([layer.running_var.clone() for layer in bench.model.layer4.modules() if isinstance(layer, torch.nn.BatchNorm2d)])
+
+    whole, batches = variances(by_class, 70), variances(by_class, 14)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(weights, "mixed", torch.arange)
+        spoiled = variances(by_class, 14)
+    assert (spoiled / whole).median() < 0.8 and (batches / whole).median().item() == pytest.approx(1, abs=0.1)
+
+
 def test_moved_weights_come_back(bench):
     before = {name: value.clone() for name, value in bench.model.state_dict().items()}
     folded = {name: value.clone() for name, value in bench.net.state_dict().items()}

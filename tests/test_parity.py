@@ -82,7 +82,7 @@ def test_average_and_batchnorm_update_are_those_of_torch(pack):
             return images.double(), labels
 
     index = pack.indices("train")[:60]
-    torch.optim.swa_utils.update_bn((Double().batch(at)[0] for at in index.split(20)), trusted.module)
+    torch.optim.swa_utils.update_bn((Double().batch(at)[0] for at in index[weights.mixed(60)].split(20)), trusted.module)
     weights.recompute_batchnorm(averaged, Double(), index, batch_size=20)
     for name, value in trusted.module.state_dict().items():
         if "running" in name:
