@@ -52,7 +52,7 @@ def main(doc, modules):
         repeats = len(words) if isinstance(words, list) else getattr(args, f"{name}_repeats", words)
         options = {key: getattr(args, f"{name}_{key}") for key in getattr(module, "OPTIONS", {})}
         for group, (batchnorm, variant) in measure.groups(module, bench.model).items():
-            settings = {"levels": levels, "repeats": repeats, "batchnorm": batchnorm} | options | {
+            settings = {"levels": levels, "repeats": repeats, "batchnorm": batchnorm, "options": options} | {
                 key: getattr(args, key) for key in ("images", "batchnorm_images", "batch_size", "seed")}
             fingerprint = files.sha256(group, settings, metadata["sha256"], pack.fingerprint, files.source(module.__file__, *CODE))
             if group in old and old[group][0]["fingerprint"] == fingerprint:

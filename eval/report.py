@@ -91,7 +91,9 @@ def main():
     reference = json.loads(args.reference.read_text()) if args.reference else {}
     for curve in reference.get("square_mask", {}).values():
         curve["levels"] = [side / 112 for side in curve["levels"]]  # published in pixels of 112; ours is a fraction of the side
-    for curve, split in ((curve, split) for group in reference.values() for curve in group.values() for split in SPLITS if "levels" in curve):
+    swept = [curve for group in reference.values() if isinstance(group, dict) for curve in group.values()
+             if isinstance(curve, dict) and "levels" in curve]
+    for curve, split in ((curve, split) for curve in swept for split in SPLITS):
         curve[f"{split}_accuracy_relative"] = np.divide(curve[f"{split}_accuracy"], curve[f"{split}_accuracy"][0])
 
     loaded = [load(path) for path in args.files]

@@ -349,6 +349,8 @@ def test_the_battery_takes_over_what_is_there(pack_file, minimum, passport, tmp_
     assert capsys.readouterr().out == ""
     run(monkeypatch, "eval.battery", *flags, *SMALL, "--fgsm-levels", "0,0.01", *MEASUREMENTS)
     assert [line.split()[1] for line in capsys.readouterr().out.splitlines()] == ["fgsm:"]
+    run(monkeypatch, "eval.battery", *flags, *SMALL, "--fgsm-levels", "0,0.01", "--hessian-images", 12, *MEASUREMENTS)
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()] == ["hessian:"]
 
 
 @pytest.mark.parametrize("flags, message", [

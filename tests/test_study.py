@@ -39,6 +39,15 @@ def test_the_report_has_one_row_a_minimum(study):
     assert not any(word in page for word in ("<script src", "<link ", 'src="http', "@import"))  # it opens anywhere by itself
 
 
+def test_the_original_report_s_curves_are_drawn_behind_ours(study, tmp_path):
+    results = [*study.glob("*/training.h5"), *study.glob("*/passport.h5"), *study.glob("*/pair.h5")]
+    made = subprocess.run([sys.executable, "-m", "eval.report", "--out", tmp_path, "--reference", "common/paper_curves.json", *results], cwd=ROOT,
+                          capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr[-2000:]
+    with_reference, without = (folder / "figures/gaussian_noise.png" for folder in (tmp_path, study / "report"))
+    assert with_reference.read_bytes() != without.read_bytes()
+
+
 def test_a_second_make_does_nothing(study):
     assert make("-q", "all", folder=study).returncode == 0
     assert make("-n", "all", folder=study).stdout.strip().splitlines() == [f"echo 'report: {study}/report/index.html'"]
