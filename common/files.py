@@ -19,7 +19,7 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 USER_BLOCK = 512
-REPORT_ONLY = {"stats.py", "figures.py", "page.py"}  # they read results, they make none
+REPORT_ONLY = {"study.py", "stats.py", "verdicts.py", "claims.py", "figures.py", "page.py"}  # they read results, they make none
 
 
 def replace(part, path):

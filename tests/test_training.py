@@ -1,5 +1,6 @@
 """The loop and the methods: golden losses, resume, seeds, and what each method must and must not do."""
 import shutil
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -9,7 +10,7 @@ import torchvision
 from conftest import SHORT, run, words
 from safetensors.torch import load_file
 
-from common import device, loop, model, pretrain, weights
+from common import device, loop, model, pretrain, transfer, weights
 
 EXTRA = {"swa": ["--snapshots", "5", "--epochs", "5", "--target", "0.01"]}  # branches after epoch 1, averages from epoch 3
 # Running loss of the first epoch (4 steps of 16 images, float32) for --seed 3.
@@ -148,12 +149,47 @@ def test_finetuning_makes_only_missing_runs(pack_file, minimum, tmp_path, monkey
         # The head is excluded; without it, `all` is the weights, BatchNorm and nothing else.
         total = np.hypot(file["distance/weights"][()], file["distance/batchnorm"][()])
         np.testing.assert_allclose(file["distance/all"][()], total, rtol=1e-9)
+        np.testing.assert_allclose(file["distance/with_head"][()], np.hypot(file["distance/all"][()], file["distance/head"][()]), rtol=1e-9)
+        modules = [file[f"distance/{name}"][()] for name in ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")]
+        np.testing.assert_allclose(file["distance/all"][()], np.sqrt(np.square(modules).sum(0)), rtol=1e-9)
+        assert (file["path/all"][:, 0] == 0).all() and (file["path/all"][:, 1] > file["distance/all"][:, 1]).all()  # 4 steps an epoch
+
+
+def test_distance_and_path_against_the_steps_themselves(pack_file, minimum, tmp_path, monkeypatch):
+    """Three steps of a known length: the path is their sum, the distance what lies between first and last; also when the run was resumed."""
+    args = transfer.parser("").parse_args(["--data", str(pack_file), "--minimum", str(minimum), "--out", str(tmp_path / "f.h5"), "--runs", "1", *SHORT])
+    curves = []
+    for interrupted in False, True:
+        run_ = next(transfer.runs(args, __file__))
+        optimizer = torch.optim.SGD(run_.model.parameters(), lr=1.0)
+
+        def positions(first, last):
+            """Moves the first BatchNorm's weight: an axis an epoch, 3 then 4 long, by way of an optimizer's steps."""
+            if first == 0:
+                yield SimpleNamespace(epoch=0, last=True)
+            for epoch in range(first, last):
+                for _ in range(2):
+                    optimizer.zero_grad()
+                    gradient = torch.zeros(64)
+                    gradient[epoch] = -(3 + epoch) / 2
+                    run_.model.bn1.weight.grad = gradient
+                    optimizer.step()
+                yield SimpleNamespace(epoch=epoch + 1, last=True)
+
+        transfer.record(run_, positions(0, 1 if interrupted else 2))
+        if interrupted:
+            transfer.record(run_, positions(1, 2))
+        curves.append({name: values for name, values in run_.curves.items() if "/" in name})
+        length = run_.origin["bn1.weight"].double().norm().item()
+    assert curves[0].keys() == curves[1].keys() and all(curves[0][name] == pytest.approx(curves[1][name], rel=1e-6) for name in curves[0])
+    for group in "all", "batchnorm", "bn1", "with_head":
+        assert curves[0][f"distance/{group}"] == pytest.approx([0, 3, 5], rel=1e-6) and curves[0][f"path/{group}"] == pytest.approx([0, 3, 7], rel=1e-6)
+    assert curves[0]["distance/weights"] == [0, 0, 0] and curves[0]["distance_relative/bn1"] == pytest.approx([0, 3 / length, 5 / length])
 
 
 @pytest.mark.parametrize("curve, expected", [([0.96, 1], 0), ([0.5, 0.9, 1], 1.5), ([0.1, 0.2], np.nan)])
 def test_epochs_to_target(curve, expected):
-    from common.transfer import epochs_to
-    np.testing.assert_allclose(epochs_to(0.95, np.array(curve)), expected)
+    np.testing.assert_allclose(transfer.epochs_to(0.95, np.array(curve)), expected)
 
 
 def test_a_compiled_network_learns_and_saves_the_same_names(pack):
