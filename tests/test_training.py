@@ -180,7 +180,7 @@ def test_distance_and_path_against_the_steps_themselves(pack_file, minimum, tmp_
         if interrupted:
             transfer.record(run_, positions(1, 2))
         curves.append({name: values for name, values in run_.curves.items() if "/" in name})
-        length = run_.origin["bn1.weight"].double().norm().item()
+        length = torch.cat([run_.origin["bn1.weight"], run_.origin["bn1.bias"]]).double().norm().item()
     assert curves[0].keys() == curves[1].keys() and all(curves[0][name] == pytest.approx(curves[1][name], rel=1e-6) for name in curves[0])
     for group in "all", "batchnorm", "bn1", "with_head":
         assert curves[0][f"distance/{group}"] == pytest.approx([0, 3, 5], rel=1e-6) and curves[0][f"path/{group}"] == pytest.approx([0, 3, 7], rel=1e-6)
