@@ -15,6 +15,7 @@ CONTROLS     =
 MEASUREMENTS = clean gaussian_noise square_mask fgsm local_energy
 MEASUREMENTS_MORE = pgd corruptions local_energy_layers local_energy_all adaptive_sharpness hessian
 MORE         =
+PARTIAL      =
 MODES        = full
 SEEDS        = 0 1
 RUNS         = 5
@@ -86,6 +87,9 @@ PASSPORTS = $(MINIMA:%=$A/%/passport.h5) $(if $(MORE),$(MINIMA:%=$A/%/passport-m
 REPORTED = $(TRAINED:%=$A/%/training.h5) $(PASSPORTS) $(PAIRS:%=$A/%/pair.h5) \
            $(foreach m,$(MODES),$(MINIMA:%=$A/%/finetune-$m.h5))
 
+REPORT_CODE  = study stats verdicts claims figures page
+REPORT_FLAGS = --profile $(PROFILE) --pack $A/data/pretrain.h5 --pack $A/data/finetune.h5 $(FLAGS_report)
+
 first = $(firstword $(subst -, ,$1))
 last  = $(lastword $(subst -, ,$1))
 flags = $(addprefix --,$(call rest,$(subst --, ,$1)))
@@ -96,7 +100,7 @@ help:
 	@echo 'make all MORE=1          the same with the measurements of MEASUREMENTS_MORE'
 	@echo 'make test                the tests'
 	@echo 'make tune                try lr, batch size, … on the val split and print a table with the choice'
-	@echo 'make report              the report alone, from the files that are there or missing'
+	@echo 'make report              the report alone, from the files as they are; PARTIAL=1 also where some are missing'
 	@echo 'make $A/adam-0/passport.h5  any one file; make -n all shows what would run'
 	@echo 'make setup               the environment in .venv alone;  make clean  removes $A'
 	@echo
@@ -107,7 +111,8 @@ all: $A/report/index.html
 ifeq ($(findstring q,$(firstword -$(MAKEFLAGS))),)
 	@echo 'report: $<'
 endif
-report: all
+report: | $(READY)
+	$(RUN) -m eval.report --out $A/report$(if $(PARTIAL),-partial --partial) $(REPORT_FLAGS) $(REPORTED) $(wildcard $(TUNINGS))
 tune: $(TUNINGS)
 	@$(RUN) -m eval.tuning $(TUNINGS) > $A/tune/table.txt
 	@cat $A/tune/table.txt
@@ -135,7 +140,7 @@ $(call kept,report,$(REPORT))
 $(call kept,tune,$(TUNE))
 $A/flags/%:
 	@mkdir -p $(@D) && printf '%s' '$(FLAGS_$*)' > $@
-ifneq ($(filter-out help test setup clean,$(or $(MAKECMDGOALS),help)),)
+ifneq ($(filter-out help test setup clean report,$(or $(MAKECMDGOALS),help)),)
 ifeq ($(or $(FLAGS_prepare-pretrain),$(wildcard $A/data/pretrain.h5)),)
 $(error PROFILE=$(PROFILE) needs IMAGENET=folder with train/CLASS/*.jpg and val/CLASS/*.jpg)
 endif
@@ -172,8 +177,8 @@ endef
 $(foreach m,$(MODES),$(eval $(call MODE,$m)))
 
 # What was tuned is shown as it is; a study does not tune again by itself.
-$A/report/index.html: eval/report.py common/stats.py common/figures.py common/page.py $A/flags/report $(REPORTED) $(wildcard $A/tune/table.txt)
-	$(RUN) -m eval.report --out $(@D) --profile $(PROFILE) $(FLAGS_report) $(filter %.h5,$^) $(wildcard $(TUNINGS))
+$A/report/index.html: eval/report.py $(REPORT_CODE:%=common/%.py) common/paper_curves.json $A/flags/report $(REPORTED) $(wildcard $A/tune/table.txt)
+	$(RUN) -m eval.report --out $(@D) $(REPORT_FLAGS) $(REPORTED) $(wildcard $(TUNINGS))
 
 # A setting's name is its flags: adam--lr=1e-3--batch-size=64. Finetuning is tried on the first minimum.
 $(TUNED_METHODS:%=$A/tune/%/training.h5): $A/tune/%/training.h5: train/$$(call first,$$*).py $A/data/pretrain.h5 $A/flags/tune

@@ -1,9 +1,11 @@
-"""The report's figures: each function takes results (as eval.report loads them) and returns a PNG as bytes.
+"""The report's figures: each function takes results (as common.study loads them) and returns a matplotlib Figure; `svg` and `pdf` write it.
 
-A line is the mean over seeds, its band the standard deviation over seeds; colour and marker belong to a method throughout.
+A line is the mean over seeds, its band the standard deviation over seeds; colour and marker belong to a method throughout. What is black takes
+the colour of the text around it, so that a figure stands in a light page and in a dark one.
 """
 import io
 import itertools
+import textwrap
 
 import matplotlib
 import numpy as np
@@ -12,11 +14,16 @@ from matplotlib.figure import Figure
 from common import stats
 
 COLOURS = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"  # Okabe and Ito 2008
+INK = "#010101"  # stands for the colour of the text around the figure
 MARKERS = "osD^vPX"
-LABELS = {"loss": "loss (nats per image)", "accuracy_relative": "accuracy / clean", "all": "all parameters", "weights": "conv, linear weights", "batchnorm": "BatchNorm"}
+LABELS = {"loss": "loss (nats per image)", "accuracy_relative": "accuracy / clean", "accuracy": "accuracy (fraction)", "t": "position t on the line",
+          "all": "all but the head", "with_head": "with the new head", "weights": "conv, linear weights", "batchnorm": "BatchNorm",
+          "distance": "distance (Euclidean norm)", "distance_relative": "distance / norm at the start", "path": "length of the path (Euclidean norm)"}
 GREY = {"color": "grey", "lw": 0.8}
-matplotlib.rcParams.update({"font.size": 8, "axes.titlesize": 8, "axes.grid": True, "grid.alpha": 0.25, "lines.linewidth": 1.3,
-                            "lines.markersize": 4, "axes.spines.top": False, "axes.spines.right": False})
+INKED = dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK)
+matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "basins", "font.size": 8, "axes.titlesize": 8, "axes.grid": True,
+                            "grid.alpha": 0.25, "lines.linewidth": 1.3, "lines.markersize": 4, "axes.spines.top": False,
+                            "axes.spines.right": False} | INKED)
 
 
 def styles(names):
@@ -31,7 +38,7 @@ def curves(results, prefixes, style, rows=("accuracy", "loss"), classes=None, re
     `classes`: their number, where chance is to be drawn. `reference`: the original report's curves, drawn dashed.
     Rings: the weights that were saved, where a file holds their final/ values (of an average: not the last iterate's).
     """
-    figure = Figure((2.8 * len(prefixes) + 0.4, 2.1 * len(rows) + 0.6), dpi=150, layout="constrained")
+    figure = Figure((2.8 * len(prefixes) + 0.4, 2.1 * len(rows) + 0.6), layout="constrained")
     axes = figure.subplots(len(rows), len(prefixes), squeeze=False, sharex="col")
     for (row, name), (column, prefix) in itertools.product(enumerate(rows), enumerate(prefixes)):
         axis, (group, _, split), means = axes[row, column], prefix.rpartition("/"), []
@@ -59,28 +66,50 @@ def curves(results, prefixes, style, rows=("accuracy", "loss"), classes=None, re
             axis.axhline(results[0].attrs["target"], ls="-.", **GREY, label="target")
         if classes:
             axis.axhline(1 / classes if name == "accuracy" else np.log(classes), ls=":", **GREY, label="chance")
-        axis.set(title="" if row else prefix, ylabel="" if column else LABELS.get(name, name))
+        axis.set(title="" if row else LABELS.get(prefix, prefix.replace("_", " ").replace("/", ": ")), ylabel="" if column else LABELS.get(name, name))
         axis.locator_params(axis="x", nbins=6)
         if row + 1 == len(rows):
             attrs = next((result.groups[group] for result in results if group in result.groups), None)
-            axis.set_xlabel(f"{attrs['level']}\n({attrs['level_units']})" if attrs else x.split("/")[-1])
-    return _png(figure)
+            axis.set_xlabel(f"{attrs['level']}\n({attrs['level_units']})" if attrs else LABELS.get(x.split("/")[-1], "epoch"))
+    return _legend(figure)
 
 
-def scatter(rows, predictors, outcomes, style):
-    """Each outcome against each predictor ({key: label}), a point a minimum; bars: std over runs; hollow with an arrow: never."""
-    figure = Figure((1.8 * len(predictors) + 0.4, 1.7 * len(outcomes) + 0.6), dpi=150, layout="constrained")
-    axes = figure.subplots(len(outcomes), len(predictors), squeeze=False, sharex="col", sharey="row")
-    for (i, outcome), (j, predictor) in itertools.product(enumerate(outcomes), enumerate(predictors)):
+def scatter(rows, tests, predictors, outcomes, mode, style):
+    """Each outcome against each predictor ({column: words}), a point a minimum; bars: least to most of its runs; hollow with an arrow: never.
+
+    `tests`: the correlations of each pair, outcome by outcome (verdicts.family).
+    """
+    figure = Figure((1.9 * len(predictors) + 0.5, 1.75 * len(outcomes) + 0.6), layout="constrained")
+    axes, tests = figure.subplots(len(outcomes), len(predictors), squeeze=False, sharex="col", sharey="row"), iter(tests)
+    for (i, name), (j, predictor) in itertools.product(enumerate(outcomes), enumerate(predictors)):
+        axis, test, outcome = axes[i, j], next(tests), f"{mode}_{name}"
         top = 1.1 * max((row[outcome] for row in rows if np.isfinite(row.get(outcome, np.nan))), default=1)
         for row in (row for row in rows if predictor in row and outcome in row):
-            late = {"y": top, "yerr": top / 20, "lolims": True, "mfc": "none"} if np.isinf(row[outcome]) else {}
-            point = {"x": row[predictor], "y": row[outcome], "yerr": row.get(f"{outcome}_std"), **style[row["method"]]} | late
-            axes[i, j].errorbar(**point, ls="", elinewidth=0.8, capsize=2, label=row["method"])
-        axes[i, j].set(xlabel="" if i + 1 < len(outcomes) else predictors[predictor].replace(": ", ":\n"),
-                       ylabel="" if j else outcomes[outcome].replace(" (", "\n("))
-        axes[i, j].locator_params(nbins=4)
-    return _png(figure)
+            y, least, most = row[outcome], row[f"{outcome}_least"], row[f"{outcome}_most"]
+            point = {"y": top, "yerr": top / 20, "lolims": True, "mfc": "none"} if np.isinf(y) else {"y": y, "yerr": [[y - least], [min(most, top) - y]]}
+            axis.errorbar(row[predictor], **point, **style[row["method"]], ls="", elinewidth=0.8, capsize=2, label=row["method"])
+        axis.set(xlabel="" if i + 1 < len(outcomes) else _wrapped(predictors[predictor]), ylabel="" if j else _wrapped(outcomes[name]))
+        if np.isfinite(test["r"]):
+            axis.set_title(f"r = {test['r']:+.2f}: {test['verdict']}", fontsize=7, weight="bold" if test["verdict"] != "cannot tell" else None)
+        axis.locator_params(nbins=4)
+    return _legend(figure)
+
+
+def against_loss(results, style):
+    """Relative distance travelled against train loss, epoch by epoch: at one height, minima are compared at equal train loss."""
+    figure = Figure((4.2, 3.2), layout="constrained")
+    axis = figure.subplots()
+    for label, (_, losses) in _collect(results, "epoch", "train/loss").items():
+        moved = np.mean(_collect(results, "epoch", "distance_relative/all")[label][1], 0)
+        axis.plot(np.mean(losses, 0)[1:], moved[1:], **style[label], label=label)
+    axis.set(xscale="log", xlabel="train loss (nats per image)", ylabel="distance / norm at the start,\nall but the head")
+    axis.invert_xaxis()
+    return _legend(figure)
+
+
+def _wrapped(words):
+    """Words on lines of at most 22 characters."""
+    return textwrap.fill(words, 22)
 
 
 def _collect(results, x, at):
@@ -95,11 +124,24 @@ def _collect(results, x, at):
     return found
 
 
-def _png(figure):
-    """The figure as PNG, with one legend below all panels in which a label appears once."""
+def _legend(figure):
+    """The figure with one legend below all panels in which a label appears once."""
     handles = {label: handle for axis in figure.axes for handle, label in zip(*axis.get_legend_handles_labels())}
-    columns = int(figure.get_figwidth() / 1.4)
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns, frameon=False)
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=max(1, int(figure.get_figwidth() / 1.4)), frameon=False)
+    return figure
+
+
+def svg(figure):
+    """The figure as SVG text: sharp at any size, its words words; what is black takes the colour of the text around."""
+    out = io.StringIO()
+    figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    figure.set_layout_engine("none")  # as laid out now: a second format need not do it again
+    text = out.getvalue().replace(INK, "currentColor").replace("#000000", "currentColor")
+    return text[text.index("<svg"):]
+
+
+def pdf(figure):
+    """The figure as PDF, for a paper."""
     out = io.BytesIO()
-    figure.savefig(out, format="png", metadata={"Software": None})
+    figure.savefig(out, format="pdf", metadata={"CreationDate": None})
     return out.getvalue()

@@ -10,7 +10,7 @@ from conftest import MEASUREMENTS, ROOT, SHORT, run, words
 from safetensors.torch import load_file
 
 FOLDERS = "common", "train", "eval", "finetune"
-REPORT = "eval/report.py", "common/stats.py", "common/figures.py", "common/page.py"
+REPORT = "eval/report.py", *(f"common/{name}.py" for name in words("REPORT_CODE"))
 
 
 def sources(*folders):
@@ -32,7 +32,7 @@ def test_scripts_import_common_and_never_each_other(path):
     assert {name.split(".")[0] for name in ours} <= {"common"}
     if str(path.relative_to(ROOT)) in REPORT:
         assert not any(name.startswith("torch") for name in imports(path))
-        assert ours <= {"common"} | {f"common.{name}" for name in ("cli", "files", "stats", "figures", "page")}
+        assert ours <= {"common"} | {f"common.{name}" for name in ("cli", "files", *words("REPORT_CODE"))}
 
 
 def test_every_word_has_its_file_and_every_file_its_word():

@@ -1,0 +1,105 @@
+"""The question, answered: does a more robust minimum finetune better? Which pairs are tested is fixed here, before any data are seen."""
+import numpy as np
+
+from common import stats
+
+# Test split, stored BatchNorm. The words say what more of it means; local energy is a loss, so more of it is less robust.
+PREDICTORS = {"test_accuracy": "clean test accuracy", "gaussian_noise_test_relative": "accuracy kept under Gaussian noise",
+              "square_mask_test_relative": "accuracy kept under masked squares", "fgsm_test_relative": "accuracy kept under FGSM",
+              "local_energy_train_loss_change_to_0.5": "loss gained under weight noise"}
+# At the last epoch, never the best.
+OUTCOMES = {"test_accuracy": ("test accuracy after finetuning", "higher", "lower"), "epochs_to_target": ("epochs to the train accuracy aimed at", "more", "fewer"),
+            "distance_relative_all": ("distance travelled / start's norm", "longer", "shorter")}
+COVARIATES = {"test_accuracy": "clean test accuracy", "train_loss": "train loss"}
+FAMILY = len(PREDICTORS) * len(OUTCOMES)
+ALPHA = 0.05
+
+
+def column(rows, name):
+    """The values (n,) of a column, NaN where a row lacks it."""
+    return np.array([row.get(name, np.nan) for row in rows], float)
+
+
+def family(rows, mode):
+    """All PREDICTORS x OUTCOMES of one finetuning mode as dicts: the correlation within methods (stats.correlation), Holm's p, what was needed
+    to see one, partial and pooled correlations, and `verdict`: rises, falls, or cannot tell."""
+    methods, seeds = [row["method"] for row in rows], [row["seed"] for row in rows]
+    found = []
+    for outcome, predictor in ((outcome, predictor) for outcome in OUTCOMES for predictor in PREDICTORS):
+        x, y = column(rows, predictor), column(rows, f"{mode}_{outcome}")
+        test = {"outcome": f"{mode}_{outcome}", "predictor": predictor} | stats.correlation(x, y, methods, seeds)
+        test["never"] = int(np.isinf(y).sum())
+        test["detectable"] = stats.detectable_correlation(test["df"], FAMILY) if test["df_most"] >= stats.LEAST_DF else np.nan
+        for name, words in COVARIATES.items():
+            partial = stats.correlation(x, y, methods, seeds, column(rows, name)) if name != predictor else {}
+            test[f"given {words}"] = [partial.get(key, np.nan) for key in ("r", "low", "high")]
+        keep = np.isfinite(x) & np.isfinite(y)
+        test["pooled"], test["pooled_without"] = stats.pooled(x[keep], y[keep], np.array(methods)[keep])
+        found.append(test)
+    for test, p in zip(found, stats.holm([test["p"] for test in found])):
+        test["holm"] = float(p)
+        test["verdict"] = "cannot tell" if not p < ALPHA else "rises" if test["r"] > 0 else "falls"
+    return found
+
+
+def interval(value, low=np.nan, high=np.nan, digits=2):
+    """`value` [low, high] in words; the ends only where there are any."""
+    ends = f" [{low:+.{digits}f}, {high:+.{digits}f}]" if np.isfinite([low, high]).all() else ""
+    return f"{value:+.{digits}f}{ends}".replace("-", "−") if np.isfinite(value) else "–"
+
+
+METHOD = (
+    "Fixed in advance; everything else is exploratory. r: Pearson's, after the mean of each method is taken from its minima, so that it says whether, "
+    "of two minima of one method, the more robust one finetunes better. Its degrees of freedom are those that minima of shared seeds leave "
+    "(effective, of minima - methods - 1); Fisher's interval, Student's p, Holm's correction over all pairs. detectable: the |r| that would have been "
+    "found with 80 % power. Given: one covariate, regressed out. Pooled: over all minima as they come, and its range when a method is left out; it mixes "
+    "in whatever else differs between methods, so no verdict rests on it.")
+
+
+def answer(tests, rows):
+    """One line: how many of the pairs fixed in advance hold, and what is missing where none could be tested."""
+    told = sum(test["verdict"] != "cannot tell" for test in tests)
+    if max(test["df_most"] for test in tests) < stats.LEAST_DF:
+        least = int(np.ceil((stats.LEAST_DF + 1) / len({row["method"] for row in rows}))) + 1
+        return f"These data cannot tell: for a verdict these methods need {least} seeds or more (make all SEEDS=...)."
+    start = "These data cannot tell. " if not told else ""
+    return f"{start}{told} of the {len(tests)} pairs of robustness and finetuning that were fixed in advance go together beyond chance (Holm, {ALPHA})."
+
+
+def sentence(tests):
+    """What these data show about each predictor of one outcome: (heading, text)."""
+    _, more, less = OUTCOMES[tests[0]["outcome"].split("_", 1)[1]]
+    words, untold = [], []
+    for test in tests:
+        name, size = PREDICTORS[test["predictor"]], f"r = {interval(test['r'], test['low'], test['high'])}"
+        if test["verdict"] == "cannot tell":
+            untold.append(f"{name} ({size})" if np.isfinite(test["r"]) else name)
+        else:
+            words.append(f"{more if test['r'] > 0 else less} with more {name} ({size}, p = {test['holm']:.2g})")
+    n, df = max(test["n"] for test in tests), max(test["df_most"] for test in tests)
+    if untold:
+        words.append(f"cannot tell for {', '.join(untold)}")
+    end = f"n = {n} minima"
+    if never := max(test["never"] for test in tests):
+        end += f"; {never} never reached the target in half of their runs, which leaves no correlation to give"
+    elif df < stats.LEAST_DF:
+        end += f" leave {max(df, 0)} degrees of freedom, {stats.LEAST_DF} are needed for an interval"
+    return f"{'; '.join(words)}. {end}."
+
+
+def line(test):
+    """A pair as a line of the table: predictor, r, Holm's p, degrees of freedom, detectable |r|, partial r, pooled r, verdict."""
+    others = [other for other in test["pooled_without"] if np.isfinite(other)]
+    span = f" ({interval(min(others))} to {interval(max(others))})" if others else ""
+    return [PREDICTORS[test["predictor"]], interval(test["r"], test["low"], test["high"]), f"{test['holm']:.3f}" if np.isfinite(test["p"]) else "–",
+            f"{test['df']:.1f} of {test['df_most']}" if np.isfinite(test["df"]) else "–",
+            f"{test['detectable']:.2f}" if np.isfinite(test["detectable"]) else "–", *(interval(*test[f"given {name}"]) for name in COVARIATES.values()),
+            interval(test["pooled"]) + span, test["verdict"]]
+
+
+def exploratory(rows, mode, columns):
+    """Every other numeric column against the outcomes of `mode`: [(column, [correlation of each outcome])], no correction, no verdict."""
+    methods, seeds = [row["method"] for row in rows], [row["seed"] for row in rows]
+    outcomes = [column(rows, f"{mode}_{outcome}") for outcome in OUTCOMES]
+    found = [(name, [stats.correlation(column(rows, name), y, methods, seeds) for y in outcomes]) for name in columns if name not in PREDICTORS]
+    return [(name, tests) for name, tests in found if any(np.isfinite(test["r"]) for test in tests)]

@@ -1,0 +1,225 @@
+"""The report's statistics on simulated studies whose truth is known, its claims on made-up minima, its pages on files that are missing or broken."""
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import h5py
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from common import claims, figures, files, page, stats, study, verdicts
+
+
+def simulated(rng, methods, seeds, method_effect, seed_effect=1.0, r=0.0, twins=False):
+    """5 predictors and 3 outcomes (minima, 8): independent effects of method, an effect of the seed that all its methods share, noise of std 1;
+    column 0 and column 5 correlate with `r` within methods. `twins`: the last method is nearly the first, as an average is to its last iterate."""
+    def draw(*shape):
+        values = rng.normal(size=(*shape, 8))
+        values[..., 5] = r * values[..., 0] + np.sqrt(1 - r * r) * values[..., 5]
+        return values
+    noise = draw(methods, seeds)
+    if twins:
+        noise[-1] = np.sqrt(0.9) * noise[0] + np.sqrt(0.1) * noise[-1]
+    values = noise + seed_effect * draw(1, seeds) + method_effect * rng.normal(size=(methods, 1, 8))
+    return values.reshape(-1, 8), np.repeat(np.arange(methods), seeds), np.tile(np.arange(seeds), methods)
+
+
+@pytest.mark.parametrize("method_effect", [0, 1, 3])
+@pytest.mark.parametrize("methods, seeds, seed_effect, twins", [(3, 5, 1, False), (3, 10, 3, False), (4, 5, 1, True)])
+def test_at_most_7_of_100_null_studies_have_any_verdict(method_effect, methods, seeds, seed_effect, twins):
+    rng, false = np.random.default_rng(0), 0
+    for _ in range(100):
+        values, *labels = simulated(rng, methods, seeds, method_effect, seed_effect, twins=twins)
+        p = [stats.correlation(values[:, x], values[:, y], *labels)["p"] for x in range(5) for y in range(5, 8)]
+        false += (stats.holm(p) < verdicts.ALPHA).any()
+    assert false <= 7
+
+
+@pytest.mark.parametrize("method_effect", [0, 1, 3])
+@pytest.mark.parametrize("seed_effect", [0, 1])
+def test_intervals_of_correlations_cover_what_they_claim(method_effect, seed_effect):
+    """Truth 0 and 0.6, with and without a covariate, 5 and 10 seeds: 92 to 98 of 100."""
+    rng, covered = np.random.default_rng(1), []
+    for k in range(1200):
+        r = 0.6 * (k % 2)
+        values, *labels = simulated(rng, 3, 5 + 5 * (k % 4 > 1), method_effect, seed_effect, r)
+        found = stats.correlation(values[:, 0], values[:, 5], *labels, covariate=values[:, 1] if k % 8 > 3 else None)
+        covered.append(found["low"] <= r <= found["high"])
+    assert 0.92 <= np.mean(covered) <= 0.98
+
+
+def test_a_real_effect_is_found():
+    """r = 0.8 within methods, 3 methods: 10 seeds find it in most studies, 5 in some; detectable_correlation says the same."""
+    rng, found = np.random.default_rng(2), {5: [], 10: []}
+    for seeds in found:
+        for _ in range(200):
+            values, *labels = simulated(rng, 3, seeds, 1, seed_effect=0, r=0.8)
+            test = stats.correlation(values[:, 0], values[:, 5], *labels)
+            found[seeds].append((test["p"] < verdicts.ALPHA / verdicts.FAMILY, test["df"]))
+    power = {seeds: np.mean([won for won, _ in tests]) for seeds, tests in found.items()}
+    assert power[10] > 0.9 and 0.15 < power[5] < 0.8
+    detectable = {seeds: stats.detectable_correlation(np.median([df for _, df in tests]), verdicts.FAMILY) for seeds, tests in found.items()}
+    assert detectable[10] < 0.8 < detectable[5]
+
+
+def test_detectable_correlation_has_80_percent_power():
+    rng, r, trials = np.random.default_rng(3), stats.detectable_correlation(18, 15), 2000
+    x = rng.normal(size=(trials, 20))
+    y = r * x + np.sqrt(1 - r * r) * rng.normal(size=(trials, 20))
+    p = [stats.correlation(a, b, np.zeros(20), np.arange(20))["p"] for a, b in zip(x, y)]
+    assert np.mean(np.array(p) < 0.05 / 15) == pytest.approx(0.8, abs=0.04)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_paired_t_intervals_cover(seeds):
+    rng = np.random.default_rng(4)
+    shared = rng.normal(size=(4000, seeds))
+    a, b = (shared + 0.5 * rng.normal(size=(4000, seeds)) for _ in range(2))
+    low, high = np.array([stats.t_interval(values)[1:3] for values in a - b]).T
+    assert 0.94 <= np.mean((low <= 0) & (0 <= high)) <= 0.96
+
+
+def test_detectable_difference_has_80_percent_power():
+    rng, std = np.random.default_rng(5), 0.7
+    effect = stats.detectable_difference(std * np.array([-1, 0, 1, 0, -1, 1]) / np.std([-1, 0, 1, 0, -1, 1], ddof=1))
+    values = rng.normal(effect, std, size=(4000, 6))
+    assert np.mean([stats.t_interval(row)[1] > 0 for row in values]) == pytest.approx(0.8, abs=0.03)
+    assert np.isnan(stats.detectable_difference([1.0])) and np.isnan(stats.detectable_difference([1.0, 1.0]))
+
+
+def test_correlation_by_hand():
+    rng = np.random.default_rng(6)
+    x, y, z = rng.normal(size=(3, 12))
+    one = stats.correlation(x, y, ["a"] * 12, range(12))
+    assert one["r"] == pytest.approx(np.corrcoef(x, y)[0, 1]) and one["df"] == one["df_most"] == 10  # the textbook's n - 2
+    shifted = np.repeat([0, 100, -7], 4)
+    methods, seeds = np.repeat(list("abc"), 4), np.tile(range(4), 3)
+    found = stats.correlation(x + shifted, y - 3 * shifted, methods, seeds)
+    assert found["r"] == pytest.approx(stats.correlation(x, y, methods, seeds)["r"]) and found["df_most"] == 8 >= found["df"]
+    given = stats.correlation(x + 50 * z, y - 50 * z, ["a"] * 12, range(12), z)
+    residual = [np.polyval(np.polyfit(z, values, 1), z) - values for values in (x, y)]
+    assert given["r"] == pytest.approx(np.corrcoef(*residual)[0, 1]) and given["df_most"] == 9
+
+
+def test_what_a_correlation_cannot_tell():
+    x, y = np.arange(6.0), np.array([1, 0, 2, 3, 5, 4.0])
+    demo = stats.correlation(x, y, list("aabbcc"), [0, 1] * 3)
+    assert demo["df_most"] == 2 and np.isnan([demo["low"], demo["high"], demo["p"]]).all() and np.isfinite(demo["r"])
+    for bad in np.full(6, 1.0), np.append(y[:5], np.inf), np.full(6, np.nan):
+        assert np.isnan(stats.correlation(x, bad, list("aabbcc"), [0, 1] * 3)["r"])
+    assert stats.correlation(x, np.append(y[:5], np.nan), list("aabbcc"), [0, 1] * 3)["n"] == 5  # not measured: left out
+
+
+def test_holm_by_hand():
+    np.testing.assert_allclose(stats.holm([0.01, 0.04, 0.03, np.nan]), [0.04, 0.09, 0.09, 1.0])
+    assert stats.median([1, np.nan, np.nan]) == np.inf and stats.median([1, 2, np.nan]) == 2
+
+
+def test_pooled_leaves_one_method_out():
+    x, y, methods = np.array([0, 1, 0, 1, 10, 11.0]), np.array([1, 0, 1, 0, 11, 10.0]), np.array(list("aabbcc"))
+    r, without = stats.pooled(x, y, methods)
+    assert r > 0.9 and without[2] == pytest.approx(-1) and len(without) == 3  # one method makes the whole of it
+
+
+def made_up(effects, seeds=range(5), noise=0.002):
+    """Rows of minima: {method: {column: mean}}, a little noise on each, the same for all methods of a seed."""
+    rng = np.random.default_rng(7)
+    shifts = {seed: rng.normal() for seed in seeds}
+    return [{"minimum": f"{method}-{seed}", "method": method, "seed": seed} | {
+        column: mean * (1 + noise * (shifts[seed] + 0.1 * rng.normal())) for column, mean in means.items()} for method, means in effects.items() for seed in seeds]
+
+
+PUBLISHED = json.loads((ROOT / "common/paper_curves.json").read_text())
+
+
+def test_claims_on_the_published_numbers_themselves():
+    """Minima that have the report's own numbers: what it says of them must hold, and what its numbers do not bear out must not."""
+    theirs = claims.published_rows(PUBLISHED)
+    found = {claim["claim"].split(" (")[0]: claim["verdict"] for claim in claims.claims(made_up(theirs), [], [], PUBLISHED)}
+    for claim in ("SWA generalizes best, then adam, then noisy_adam", "Train accuracy ends at 95% or above", "Test accuracy is 40% to 48%",
+                  "noisy_adam leads under Gaussian noise up to sigma 0.4", "SWA leads on masks, then adam, then noisy_adam", "SWA leads on FGSM"):
+        assert found[claim] == "holds", claim
+    assert found["SWA is flattest"] == "does not hold"  # its curve lies above noisy_adam's from sigma 0.4 on
+    assert found["SWA moves least in finetuning"] == "cannot tell"  # it published no number
+    assert len(found) >= 19
+
+
+def test_claims_change_with_the_numbers():
+    theirs = claims.published_rows(PUBLISHED)
+    theirs["swa"], theirs["noisy_adam"] = theirs["noisy_adam"], theirs["swa"]
+    found = {claim["claim"].split(" (")[0]: claim["verdict"] for claim in claims.claims(made_up(theirs), [], [], PUBLISHED)}
+    assert found["SWA generalizes best, then adam, then noisy_adam"] == "does not hold"
+    one = {claim["claim"].split(" (")[0]: claim["verdict"] for claim in claims.claims(made_up(theirs, [0]), [], [], PUBLISHED)}
+    assert set(one.values()) == {"cannot tell"}  # one seed tells nothing
+    noisy = {claim["verdict"] for claim in claims.claims(made_up(theirs, noise=3), [], [], PUBLISHED)}
+    assert "cannot tell" in noisy
+
+
+def test_equality_needs_an_interval_within_its_margin():
+    alike = claims.part("", (-0.01, 0.01), ours=0, low=-0.005, high=0.005)
+    assert claims.decide([alike]) == "holds"
+    assert claims.decide([alike, alike | {"high": 0.02}]) == "cannot tell"
+    assert claims.decide([alike, alike | {"low": 0.02, "high": 0.03}]) == "does not hold"
+    assert claims.decide([alike, alike | {"low": np.nan, "high": np.nan}]) == "cannot tell"
+
+
+def test_the_barrier_is_what_lies_above_the_chord():
+    t = np.linspace(0, 1, 5)
+    assert claims._barrier(t, 1 + 2 * t) == pytest.approx(0) and claims._barrier(t, np.array([1, 1, 4, 2, 3.0])) == pytest.approx(2)
+
+
+def test_a_rise_is_measured_where_other_seeds_have_their_minimum():
+    losses = [[3, 1, 2], [3, 1.2, 2.5], [3, 2, 1.0]]
+    results = [SimpleNamespace(data={"val/loss": np.array(loss), "val/accuracy": np.array([0, 0.5, 0.6])}) for loss in losses]
+    assert [rise for rise, _ in claims._after_the_minimum(results)] == pytest.approx([1, 1.3, -1])
+
+
+def test_sentences_say_what_is_known():
+    values, methods, seeds = simulated(np.random.default_rng(8), 3, 10, 1, 0, 0.97)
+    names = [*verdicts.PREDICTORS, *(f"full_{outcome}" for outcome in verdicts.OUTCOMES)]
+    rows = [{"method": f"m{m}", "seed": int(s)} | dict(zip(names, value)) for value, m, s in zip(values, methods, seeds)]
+    tests = verdicts.family(rows, "full")
+    assert len(tests) == 15 and tests[0]["verdict"] == "rises" and sum(test["verdict"] != "cannot tell" for test in tests) == 1
+    text = verdicts.sentence(tests[:5])
+    assert text.startswith("higher with more clean test accuracy (r = +0.9") and "cannot tell for" in text and "n = 30 minima" in text
+    assert verdicts.answer(tests, rows).startswith("1 of the 15 pairs")
+    rows[0]["full_epochs_to_target"] = np.inf
+    late = verdicts.family(rows, "full")[5:10]
+    assert all(test["verdict"] == "cannot tell" for test in late) and "1 never reached the target" in verdicts.sentence(late)
+    small = verdicts.family([row for row in rows if row["seed"] < 2], "full")
+    assert {test["verdict"] for test in small} == {"cannot tell"} and "leave 2 degrees of freedom" in verdicts.sentence(small[:5])
+    assert "need 3 seeds" in verdicts.answer(small, rows)
+
+
+def test_rows_of_a_study():
+    three = np.array([0.5, 0.4, 0.6])
+    attrs = {"title": "T", "level_units": "1"}
+    result = SimpleNamespace(kind="passport", minimum="a-0", label="a", attrs={"seed": 0}, groups={
+        "clean": attrs | {"measurement": "clean", "batchnorm": "stored"}, "clean_recomputed": attrs | {"measurement": "clean", "batchnorm": "recomputed"},
+        "noise": attrs | {"measurement": "noise", "batchnorm": "stored"}, "curve": attrs | {"measurement": "curve", "batchnorm": "stored"},
+        "local_energy": attrs | {"measurement": "local_energy", "batchnorm": "stored"}}, data={
+        "clean/summary/test/accuracy": three[None], "clean_recomputed/summary/test/accuracy": three[None] + 0.1, "clean/test/ece": np.array([0.3]),
+        "noise/levels": np.array([0, 0.8]), "noise/summary/test/mean_accuracy": three, "noise/test/accuracy": np.array([[0.9], [0.1]]),
+        "noise/summary/test/half_accuracy_level": three + [0, 0, np.inf], "curve/test/trace": np.array([7.0]), "local_energy/levels": np.array([0, 0.5, 0.9]),
+        "local_energy/summary/train/loss_change": np.array([[0, 0, 0], [1, 0, 0], [50, 0, 0.0]])})
+    (row,), words = study.rows([result])
+    assert row["test_accuracy"] == 0.5 and row["test_accuracy_low"] == 0.4 and row["test_accuracy_recomputed"] == 0.6 and row["test_ece"] == 0.3
+    assert row["noise_test_accuracy"] == 0.5 and row["noise_test_half_accuracy_level_high"] == np.inf and row["noise_largest_level"] == 0.8
+    assert row["curve_test_trace"] == 7 and "noise_test_relative" not in row and row["local_energy_train_loss_change_to_0.5"] == 0.5
+    assert set(row) == set(words) and all(words.values())
+    lines = study.csv([row], words).splitlines()
+    assert len(lines) == len(words) + 2 and lines[0].startswith("# minimum: ") and lines[-1].startswith("a-0,a,0,")
+
+
+def test_distance_at_equal_loss():
+    assert study.at_loss(np.array([2, 1, 0.5]), np.array([0, 4, 6.0]), 0.75) == 5
+    assert study.at_loss(np.array([2, 1.0]), np.array([0, 4.0]), 3) == 0 and np.isnan(study.at_loss(np.array([2, 1.0]), np.array([0, 4.0]), 0.5))
+
+
+def test_figures_take_the_colour_of_the_text_around():
+    text = figures.svg(figures.scatter([], iter([{"r": 0.5, "verdict": "rises"}]), {"a": "clean"}, {"b": "test accuracy"}, "full", {}))
+    assert text.startswith("<svg") and figures.INK not in text and "currentColor" in text and "r = +0.50: rises" in text
+    assert text == figures.svg(figures.scatter([], iter([{"r": 0.5, "verdict": "rises"}]), {"a": "clean"}, {"b": "test accuracy"}, "full", {}))
+    assert "<script>" not in page.figure(text, "<script>", [])
