@@ -45,6 +45,7 @@ TUNE_BATCH    = 64 256
 TUNE_noisy_adam = sigma=0.03 sigma=0.05 sigma=0.1
 TUNE_swa      = swa-lr=2e-4 swa-lr=5e-4
 TUNE_FINETUNE_LR = 3e-5 1e-4 3e-4
+TUNE_RUNS     = 3
 
 ifeq ($(wildcard profiles/$(PROFILE).mk),)
 $(error PROFILE=$(PROFILE): no such profile; there are $(patsubst profiles/%.mk,%,$(wildcard profiles/*.mk)))
@@ -185,7 +186,7 @@ $(TUNED_METHODS:%=$A/tune/%/training.h5): $A/tune/%/training.h5: train/$$(call f
 	$(RUN) -m train.$(call first,$*) --data $A/data/pretrain.h5 --out $(@D) --epochs $(EPOCHS) $(TRAIN) $(TRAIN_$(call first,$*)) $(TUNE) $(call flags,$*)
 
 $(TUNED_MODES:%=$A/tune/finetune-%.h5): $A/tune/finetune-%.h5: finetune/$$(call first,$$*).py $A/$(firstword $(MINIMA))/weights.safetensors $A/data/finetune.h5 $A/flags/tune
-	$(RUN) -m finetune.$(call first,$*) --data $A/data/finetune.h5 --minimum $A/$(firstword $(MINIMA)) --out $@ --runs 1 $(FINETUNE) $(FINETUNE_$(call first,$*)) --measure-on val $(call flags,$*)
+	$(RUN) -m finetune.$(call first,$*) --data $A/data/finetune.h5 --minimum $A/$(firstword $(MINIMA)) --out $@ --runs $(TUNE_RUNS) $(FINETUNE) $(FINETUNE_$(call first,$*)) --measure-on val $(call flags,$*)
 
 test: | $(READY_TESTS)
 	$(PYTHON) -m pytest -q -n 2 --dist loadfile tests

@@ -89,7 +89,7 @@ def claims(rows, results, tried, published, mode="full"):
     claim(f"Train accuracy ends at {published['headline']['train_accuracy_target']:.0%} or above", [
         level("train_accuracy", method, (published["headline"]["train_accuracy_target"], INF)) for method in methods])
     accuracies = published["headline"]["test_accuracy"].values()
-    claim(f"Test accuracy is {min(accuracies):.0%} to {max(accuracies):.0%}", [
+    claim(f"Test accuracy is {min(accuracies):.1%} to {max(accuracies):.1%}", [
         level("test_accuracy", method, (min(accuracies) - POINT / 2, max(accuracies) + POINT / 2)) for method in methods])
     rises, falls = [], []
     for method, own in study.grouped((result for result in results if result.kind == "training"), lambda result: result.label).items():
@@ -171,13 +171,13 @@ def _small_lr(tried):
 
 
 def lines(claim):
-    """A claim as lines of a table: what it says and its verdict, then of each part: published, ours, n, wanted, detectable."""
+    """A claim as lines of a table: its verdict and what it says, then of each part: published, ours, wanted, n, detectable."""
     def number(part, key):
         return "–" if np.isnan(part[key]) else f"{part[key]:.{part['digits']}f}".replace("-", "−")
 
-    yield claim["claim"], claim["verdict"]
+    yield f"{claim['verdict'].capitalize()}: {claim['claim']}",
     for part in claim["parts"]:
         low, high = part["region"]
         wanted = f"> {low:g}" if high == INF else f"< {high:g}" if low == -INF else f"{low:g} to {high:g}"
         ends = f" [{number(part, 'low')}, {number(part, 'high')}]" if np.isfinite([part["low"], part["high"]]).all() else ""
-        yield (part["part"], number(part, "published"), number(part, "ours") + ends, part["n"] or "–", wanted.replace("-", "−"), number(part, "detectable"), "")
+        yield (part["part"], number(part, "published"), number(part, "ours") + ends, wanted.replace("-", "−"), part["n"] or "–", number(part, "detectable"))

@@ -5,6 +5,7 @@ the colour of the text around it, so that a figure stands in a light page and in
 """
 import io
 import itertools
+import json
 import textwrap
 
 import matplotlib
@@ -24,6 +25,18 @@ INKED = dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick
 matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "basins", "font.size": 8, "axes.titlesize": 8, "axes.grid": True,
                             "grid.alpha": 0.25, "lines.linewidth": 1.3, "lines.markersize": 4, "axes.spines.top": False,
                             "axes.spines.right": False} | INKED)
+
+
+def published(path):
+    """The published curves as they are drawn behind ours: {group: {method: curve}}, none without a file."""
+    reference = json.loads(path.read_text()) if path else {}
+    for curve in reference.get("square_mask", {}).values():
+        curve["levels"] = [side / 112 for side in curve["levels"]]  # published in pixels of 112; ours is a fraction of the side
+    swept = [curve for group in reference.values() if isinstance(group, dict) for curve in group.values()
+             if isinstance(curve, dict) and "levels" in curve]
+    for curve, split in ((curve, split) for curve in swept for split in ("train", "test")):
+        curve[f"{split}_accuracy_relative"] = np.divide(curve[f"{split}_accuracy"], curve[f"{split}_accuracy"][0])
+    return reference
 
 
 def styles(names):

@@ -12,7 +12,8 @@ body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
 body { max-width: 76rem; margin: auto; padding: 1rem } a { color: var(--link) }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: .5rem 0 } h2 { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: 1rem }
 p { max-width: 56rem; margin: .6rem 0 } .soft, figcaption, details { color: var(--soft); font-size: .875rem } .scroll { overflow-x: auto }
-.warning { color: var(--warn); border-left: 4px solid; padding-left: .75rem } tr.minor { color: var(--soft) } tr.group { font-weight: 600 } tr.group td { padding-top: .9rem } .answer { font-size: 1.15rem; font-weight: 600 }
+.warning { color: var(--warn); border-left: 4px solid; padding-left: .75rem } tr.minor { color: var(--soft) } tr.group { font-weight: 600 } tr.group td { padding-top: .9rem; text-align: left }
+tr.group div { max-width: calc(100vw - 3rem); white-space: normal } .answer { font-size: 1.15rem; font-weight: 600 }
 nav { font-size: .875rem; line-height: 1.9 } nav a { margin-right: 1rem; white-space: nowrap } summary { cursor: pointer }
 figure { display: inline-block; vertical-align: top; max-width: 100%; margin: .5rem .5rem 1.5rem 0 }
 .long { overflow-wrap: anywhere } svg { display: block; width: 100%; height: auto } svg text { font-family: system-ui, sans-serif }
@@ -21,13 +22,13 @@ th, td { padding: .2rem .6rem; border-bottom: 1px solid var(--line); text-align:
 th { vertical-align: bottom } th:first-child, td:first-child, .long { text-align: left }
 th, td:first-child, .long { white-space: normal; min-width: 4rem } td:first-child { min-width: 9rem } .long { min-width: 16rem }
 @media print { body { max-width: none; font-size: 10pt } .scroll { overflow: visible } table { font-size: 7pt } nav, details { display: none }
-  td, th { white-space: normal; min-width: 0 !important } svg { min-width: 0 !important } figure, tr { break-inside: avoid } h2 { break-after: avoid } }
+  td, th { white-space: normal; min-width: 0 !important } svg { min-width: 0 !important } figure, tr { break-inside: avoid } h2, tr.group { break-after: avoid } }
 """
 
 
 def element(tag, words, kind=""):
     """One HTML element of words: a heading (its words are its anchor), a paragraph, a cell."""
-    anchor = f' id="{_anchor(words)}"' if tag == "h2" else ""
+    anchor = f' id="{re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")}"' if tag == "h2" else ""
     return f'<{tag}{anchor} class="{kind}">{escape(str(words))}</{tag}>'
 
 
@@ -38,13 +39,13 @@ def finding(heading, words):
 
 def table(lines, caption, minor=0, open_=None):
     """A table of `lines` of words and numbers, the first its header, the last `minor` standing back; long cells wrap. A
-    shorter line begins a group: its first cell spans what it lacks. With `open_`, words, the table folds away behind them."""
+    line of one cell begins a group. With `open_`, words, the table folds away behind them."""
     rows = []
     for i, line in enumerate(lines):
         kind = "minor" if i >= len(lines) - minor else "group" if i and len(line) < len(lines[0]) else ""
         cells = [element("td" if i else "th", cell, "long" if len(str(cell)) > 60 else "") for cell in line]
         if kind == "group":
-            cells[0] = cells[0].replace("<td", f'<td colspan="{len(lines[0]) - len(line) + 1}"', 1)
+            cells = [f'<td colspan="{len(lines[0])}">{element("div", line[0])}</td>']
         rows.append(f'<tr class="{kind}">{"".join(cells)}</tr>')
     rows = "\n".join(rows)
     made = f'<div class="scroll"><table>{rows}</table></div>{element("p", caption, "soft")}'
@@ -58,12 +59,13 @@ def figure(svg, caption, sources):
     svg = svg.replace("<svg", f'<svg role="img" aria-label="{escape(caption)}" style="min-width:{width / 2:.0f}px"', 1)
     lines = "".join(f'<br><a href="{escape(link)}">{escape(link)}</a> {escape(group)} ← {escape(command)}' for link, group, command in sources)
     made = f'<details class="long"><summary>data and commands of this figure</summary>{lines}</details>'
-    return f'<figure style="width:{width * 1.1:.0f}px"><div class="scroll">{svg}</div>{element("figcaption", caption)}{made}</figure>'
+    return f'<figure style="width:{width:.0f}px"><div class="scroll">{svg}</div>{element("figcaption", caption)}{made}</figure>'
 
 
 def contents(parts):
     """Links to every heading of `parts`."""
-    return "<nav>" + " ".join(f'<a href="#{_anchor(words)}">{words}</a>' for words in re.findall(r"<h2[^>]*>(.*?)</h2>", "".join(parts))) + "</nav>"
+    found = re.findall(r'<h2 id="(.*?)"[^>]*>(.*?)</h2>', "".join(parts))
+    return "<nav>" + " ".join(f'<a href="#{anchor}">{words}</a>' for anchor, words in found) + "</nav>"
 
 
 def document(title, parts):
@@ -78,7 +80,3 @@ def write(path, content):
     part = path.with_name(f".{path.name}.part")
     part.write_bytes(content if isinstance(content, bytes) else content.encode())
     files.replace(part, path)
-
-
-def _anchor(words):
-    return re.sub(r"\W+", "-", words.lower()).strip("-")

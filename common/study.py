@@ -1,5 +1,6 @@
 """The files of a study as the report reads them: each as it is, and all of them as one row a minimum."""
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -37,6 +38,21 @@ def load(path):
     minima = json.loads(attrs["minima"]) if attrs["kind"] == "pair" else [attrs["minimum"]]
     return SimpleNamespace(path=path, kind=attrs["kind"], attrs=attrs, settings=settings, groups=groups, data=data,
                            minimum="--".join(minima), label="--".join(minimum.rpartition("-")[0] for minimum in minima))
+
+
+def read(paths, partial):
+    """(results, problems): every file that can be read; what cannot be is one line, which ends the report unless it is `partial`."""
+    results, problems = [], []
+    for path in paths:
+        try:
+            results.append(load(path))
+        except SystemExit as problem:
+            problems.append(str(problem))
+    if problems and (not partial or not results):
+        raise SystemExit("\n".join([*problems, "--partial (make report PARTIAL=1) reports the rest"] if results else problems))
+    for problem in problems:
+        print(f"left out: {problem}", file=sys.stderr)
+    return results, problems
 
 
 def pack(path):

@@ -59,9 +59,11 @@ METHOD = (
 def answer(tests, rows):
     """One line: how many of the pairs fixed in advance hold, and what is missing where none could be tested."""
     told = sum(test["verdict"] != "cannot tell" for test in tests)
-    if max(test["df_most"] for test in tests) < stats.LEAST_DF:
-        least = int(np.ceil((stats.LEAST_DF + 1) / len({row["method"] for row in rows}))) + 1
-        return f"These data cannot tell: for a verdict these methods need {least} seeds or more (make all SEEDS=...)."
+    if (most := max(test["df_most"] for test in tests)) < stats.LEAST_DF:
+        methods = len({row["method"] for row in rows})
+        seeds = int(np.ceil((stats.LEAST_DF + 1) / methods)) + 1
+        return (f"These data cannot tell: {len(rows)} minima of {methods} methods leave {max(most, 0)} degrees of freedom, {stats.LEAST_DF} are needed; "
+                f"{seeds} seeds would do (make all SEEDS=\"{' '.join(map(str, range(seeds)))}\").")
     start = "These data cannot tell. " if not told else ""
     return f"{start}{told} of the {len(tests)} pairs of robustness and finetuning that were fixed in advance go together beyond chance (Holm, {ALPHA})."
 
@@ -76,25 +78,21 @@ def sentence(tests):
             untold.append(f"{name} ({size})" if np.isfinite(test["r"]) else name)
         else:
             words.append(f"{more if test['r'] > 0 else less} with more {name} ({size}, p = {test['holm']:.2g})")
-    n, df = max(test["n"] for test in tests), max(test["df_most"] for test in tests)
     if untold:
         words.append(f"cannot tell for {', '.join(untold)}")
-    end = f"n = {n} minima"
-    if never := max(test["never"] for test in tests):
-        end += f"; {never} never reached the target in half of their runs, which leaves no correlation to give"
-    elif df < stats.LEAST_DF:
-        end += f" leave {max(df, 0)} degrees of freedom, {stats.LEAST_DF} are needed for an interval"
-    return f"{'; '.join(words)}. {end}."
+    never = max(test["never"] for test in tests)
+    lost = f"; {never} never reached the target in half of their runs, which leaves no correlation to give" if never else ""
+    return f"{'; '.join(words)}. n = {max(test['n'] for test in tests)} minima{lost}."
 
 
 def line(test):
-    """A pair as a line of the table: predictor, r, Holm's p, degrees of freedom, detectable |r|, partial r, pooled r, verdict."""
+    """A pair as a line of the table: predictor, verdict, r, Holm's p, degrees of freedom, detectable |r|, partial r, pooled r."""
     others = [other for other in test["pooled_without"] if np.isfinite(other)]
     span = f" ({interval(min(others))} to {interval(max(others))})" if others else ""
-    return [PREDICTORS[test["predictor"]], interval(test["r"], test["low"], test["high"]), f"{test['holm']:.3f}" if np.isfinite(test["p"]) else "–",
+    return [PREDICTORS[test["predictor"]], test["verdict"], interval(test["r"], test["low"], test["high"]), f"{test['holm']:.3f}" if np.isfinite(test["p"]) else "–",
             f"{test['df']:.1f} of {test['df_most']}" if np.isfinite(test["df"]) else "–",
             f"{test['detectable']:.2f}" if np.isfinite(test["detectable"]) else "–", *(interval(*test[f"given {name}"]) for name in COVARIATES.values()),
-            interval(test["pooled"]) + span, test["verdict"]]
+            interval(test["pooled"]) + span]
 
 
 def exploratory(rows, mode, columns):

@@ -4,7 +4,6 @@ Every number comes from the files named. Their kind is read from their contents;
 """
 import json
 import os
-import sys
 from collections import Counter
 from itertools import chain
 from pathlib import Path
@@ -36,26 +35,12 @@ def cell(rows, column):
         return f"{never} in {np.isinf(values).sum()} of {len(values)}"
     mean, std, count = stats.mean_std(values)
     digits = 1 if 10 <= abs(mean) < np.inf else 3 if abs(mean) >= 0.1 else 4
+    digits = min(6, max(digits, 1 - int(np.floor(np.log10(std))))) if std > 0 else digits  # two digits of the std
     if count == 1:
         value, *ends = (f"{number:.{digits}f}" if np.isfinite(number) else never
                         for number in (mean, *(rows[0][f"{column}_{end}"] for end in ("low", "high") if f"{column}_{end}" in rows[0])))
         return f"{value} [{', '.join(ends)}]" if ends and set(ends) != {value} else value
     return f"{mean:.{digits}f} ± {std:.{digits}f}"
-
-
-def read(paths, partial):
-    """(results, problems): every file that can be read; what cannot be is one line, which ends the report unless it is `partial`."""
-    results, problems = [], []
-    for path in paths:
-        try:
-            results.append(study.load(path))
-        except SystemExit as problem:
-            problems.append(str(problem))
-    if problems and (not partial or not results):
-        raise SystemExit("\n".join([*problems, "--partial (make report PARTIAL=1) reports the rest"] if results else problems))
-    for problem in problems:
-        print(f"left out: {problem}", file=sys.stderr)
-    return results, problems
 
 
 def main():
@@ -70,9 +55,9 @@ def main():
     if args.reference and not args.reference.is_file():
         raise SystemExit(f"{args.reference}: no such file; --reference takes a copy of paper_curves.json")
     published = json.loads(PUBLISHED.read_text())
-    reference = drawn(args.reference)
+    reference = figures.published(args.reference)
 
-    loaded, problems = read(args.files, args.partial)
+    loaded, problems = study.read(args.files, args.partial)
     tried = [result for result in loaded if "tune" in result.path.parts[-3:]]
     results = [result for result in loaded if result not in tried]
     training, passports, pairs, finetuned = (
@@ -124,10 +109,10 @@ def main():
              f"Finetuning ({mode}) against robustness: a point a minimum, n = {len(rows)}; bars: from the least to the most of its runs; hollow with an arrow: "
              "the target was never reached in half of the runs. r: correlation within methods, with its verdict after Holm's correction over all "
              f"{len(tests)} pairs. Test split, BatchNorm stored; outcomes at the last epoch.", [*passports, *finetuned])
-        lines = [["", "r within methods [95 %]", "Holm p", "degrees of freedom", "detectable |r|", *(
-            f"r given {name} [95 %]" for name in verdicts.COVARIATES.values()), "r pooled (without one method)", "verdict"]]
+        lines = [["", "verdict", "r within methods [95 %]", "Holm p", "degrees of freedom", "detectable |r|", *(
+            f"r given {name} [95 %]" for name in verdicts.COVARIATES.values()), "r pooled (without one method)"]]
         for outcome, own in study.grouped(tests, lambda test: test["outcome"]).items():
-            lines += [[outcomes[outcome.split("_", 1)[1]].capitalize(), ""], *map(verdicts.line, own)]
+            lines += [[outcomes[outcome.split("_", 1)[1]].capitalize()], *map(verdicts.line, own)]
         parts.append(page.table(lines, verdicts.METHOD))
         others = verdicts.exploratory(rows, mode, [name for name in words if name not in ("minimum", "method", "seed") and not name.startswith(
             tuple(f"{other}_" for other in modes)) and not name.endswith((*study.ENDS, "largest_level"))])
@@ -141,7 +126,7 @@ def main():
     counts = Counter(claim["verdict"] for claim in tested)
     parts.append(page.element("p", f"Of {len(tested)} claims {counts['holds']} hold on these data, {counts['does not hold']} do not, about {counts['cannot tell']} "
                               "these data cannot tell."))
-    parts.append(page.table([["", "published", "ours [95 %]", "n", "wanted", "detectable", "verdict"], *chain.from_iterable(
+    parts.append(page.table([["", "published", "ours [95 %]", "wanted", "n", "detectable"], *chain.from_iterable(
         claims.lines(claim) for claim in tested)], claims.METHOD))
 
     stored = {name: attrs["title"] for name, attrs in groups.items() if attrs["batchnorm"] == "stored" and not attrs["variant"]
@@ -203,8 +188,9 @@ def main():
         show(f"finetune_{mode}", figures.curves(own, study.SPLITS, style), f"Eval mode. {made}", own, study.SPLITS)
         table(outcomes[mode] | {f"{mode}_test_accuracy_std": "std of test accuracy over runs",
                                 f"{mode}_train_accuracy": "train accuracy"}, minima, f"At the last epoch. {made}")
-        kinds = [kind for kind in ("distance", "distance_relative", "path") if any(f"{kind}/with_head" in result.data for result in own)]
-        show(f"distance_{mode}", figures.curves(own, kinds or ["distance", "distance_relative"], style, rows=(*PARTS, "with_head") if kinds else PARTS),
+        kinds, members = ([name for name in names if any(at in result.data for result in own for at in (f"{name}/all", f"distance/{name}"))]
+                          for names in (("distance", "distance_relative", "path"), (*PARTS, "with_head")))
+        show(f"distance_{mode}", figures.curves(own, kinds, style, rows=members),
              "How far finetuning went: the straight distance from the start; that, divided by the norm at the start; the length of the path, every "
              f"step added up. {made}", own, kinds)
         show(f"distance_at_loss_{mode}", figures.against_loss(own, style),
@@ -214,7 +200,7 @@ def main():
             key[len(start):].removesuffix("_at_equal_loss") for key in words if key.startswith(start) and not key.endswith(("_std", "_least", "_most")))
             for end in ends} | {f"{mode}_path_all": "path, all", f"{mode}_straightness": "distance / path, all"}, methods | minima, turn=True,
             caption="Distance / norm at the start, at the last epoch and where train loss first reaches the lowest value that all runs reach; by group of "
-            f"parameters: all, weights, batchnorm and the network's modules in order, each without the head; the head; with head: everything. {made}")
+            f"parameters: all, weights, batchnorm and the network's top-level modules, each without the head; the head; with head: everything. {made}")
 
     for thing, own in study.grouped(tried, lambda result: f"{result.kind}-{result.attrs.get('mode', result.attrs['method'])}").items():
         keys = [key for key in own[0].settings if len({str(other.settings.get(key)) for other in own}) > 1]
@@ -243,18 +229,6 @@ def main():
     for line in summary:
         print(f"{line[0]:42}", *(f"{word:16}" for word in line[1:]))
     print(args.out / "index.html")
-
-
-def drawn(path):
-    """The published curves as they are drawn behind ours: {group: {method: curve}}, none without a file."""
-    reference = json.loads(path.read_text()) if path else {}
-    for curve in reference.get("square_mask", {}).values():
-        curve["levels"] = [side / 112 for side in curve["levels"]]  # published in pixels of 112; ours is a fraction of the side
-    swept = [curve for group in reference.values() if isinstance(group, dict) for curve in group.values()
-             if isinstance(curve, dict) and "levels" in curve]
-    for curve, split in ((curve, split) for curve in swept for split in study.SPLITS):
-        curve[f"{split}_accuracy_relative"] = np.divide(curve[f"{split}_accuracy"], curve[f"{split}_accuracy"][0])
-    return reference
 
 
 if __name__ == "__main__":
