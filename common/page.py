@@ -40,7 +40,7 @@ def finding(heading, words):
 def table(lines, caption, minor=0, open_=None):
     """A table of `lines` of words and numbers, the first its header, the last `minor` standing back; long cells wrap. A
     line of one cell begins a group. With `open_`, words, the table folds away behind them."""
-    rows = []
+    lines, rows = list(lines), []
     for i, line in enumerate(lines):
         kind = "minor" if i >= len(lines) - minor else "group" if i and len(line) < len(lines[0]) else ""
         cells = [element("td" if i else "th", cell, "long" if len(str(cell)) > 60 else "") for cell in line]

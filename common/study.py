@@ -157,13 +157,13 @@ def cautions(results, rows):
     for result in results:
         for stage, attrs in (result.groups or {f"{result.kind} {result.attrs.get('mode', '')}".strip(): result.attrs}).items():
             codes.setdefault(stage, set()).add(attrs["code"])
-        own = {name: value for name, value in result.settings.items() if name not in ("seed", "data", "minimum", "minima", "out", "run", "device")}
-        key = f"{result.kind} {'' if result.kind in ('passport', 'pair') else result.label}".strip() + str(result.settings.get("names", ""))
-        settings.setdefault(key, set()).add(json.dumps(own, sort_keys=True))
+        own = {name: value for name, value in result.settings.items() if name not in ("seed", "minimum", "minima", "out", "run", "device")}
+        stage = f"{result.kind} {result.label if result.kind == 'training' else result.attrs.get('mode', '')}".strip()
+        settings.setdefault((stage, str(own.get("names"))), set()).add(json.dumps(own, sort_keys=True))  # a passport's two volumes differ by design
     if mixed := [stage for stage, found in codes.items() if len(found) > 1]:
         yield f"Files of different code versions are compared here: {', '.join(mixed)}."
-    if mixed := [kind.split("[")[0] for kind, found in settings.items() if len(found) > 1]:
-        yield f"Files made with different settings are compared here: {', '.join(dict.fromkeys(mixed))}."
+    if mixed := [stage for (stage, _), found in settings.items() if len(found) > 1]:
+        yield f"Files made with different settings are compared here: {', '.join(mixed)}."
     have = {(result.minimum, result.kind) for result in results}
     seeds = dict.fromkeys(row["seed"] for row in rows)
     lacking = [f"{row['minimum']} has no {kind} file" for row in rows for kind in ("passport", "finetune") if (row["minimum"], kind) not in have]

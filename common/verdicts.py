@@ -85,14 +85,19 @@ def sentence(tests):
     return f"{'; '.join(words)}. n = {max(test['n'] for test in tests)} minima{lost}."
 
 
-def line(test):
-    """A pair as a line of the table: predictor, verdict, r, Holm's p, degrees of freedom, detectable |r|, partial r, pooled r."""
-    others = [other for other in test["pooled_without"] if np.isfinite(other)]
-    span = f" ({interval(min(others))} to {interval(max(others))})" if others else ""
-    return [PREDICTORS[test["predictor"]], test["verdict"], interval(test["r"], test["low"], test["high"]), f"{test['holm']:.3f}" if np.isfinite(test["p"]) else "–",
-            f"{test['df']:.1f} of {test['df_most']}" if np.isfinite(test["df"]) else "–",
-            f"{test['detectable']:.2f}" if np.isfinite(test["detectable"]) else "–", *(interval(*test[f"given {name}"]) for name in COVARIATES.values()),
-            interval(test["pooled"]) + span]
+def lines(tests):
+    """The tests as lines of a table, a group an outcome."""
+    yield ["", "verdict", "r within methods [95 %]", "Holm p", "degrees of freedom", "detectable |r|", *(
+        f"r given {name} [95 %]" for name in COVARIATES.values()), "r pooled (without one method)"]
+    for k, test in enumerate(tests):
+        if k % len(PREDICTORS) == 0:
+            yield [OUTCOMES[test["outcome"].split("_", 1)[1]][0].capitalize()]
+        others = [other for other in test["pooled_without"] if np.isfinite(other)]
+        span = f" ({interval(min(others))} to {interval(max(others))})" if others else ""
+        yield [PREDICTORS[test["predictor"]], test["verdict"], interval(test["r"], test["low"], test["high"]),
+               f"{test['holm']:.3f}" if np.isfinite(test["p"]) else "–", f"{test['df']:.1f} of {test['df_most']}" if np.isfinite(test["df"]) else "–",
+               f"{test['detectable']:.2f}" if np.isfinite(test["detectable"]) else "–",
+               *(interval(*test[f"given {name}"]) for name in COVARIATES.values()), interval(test["pooled"]) + span]
 
 
 def exploratory(rows, mode, columns):

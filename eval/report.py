@@ -109,11 +109,10 @@ def main():
              f"Finetuning ({mode}) against robustness: a point a minimum, n = {len(rows)}; bars: from the least to the most of its runs; hollow with an arrow: "
              "the target was never reached in half of the runs. r: correlation within methods, with its verdict after Holm's correction over all "
              f"{len(tests)} pairs. Test split, BatchNorm stored; outcomes at the last epoch.", [*passports, *finetuned])
-        lines = [["", "verdict", "r within methods [95 %]", "Holm p", "degrees of freedom", "detectable |r|", *(
-            f"r given {name} [95 %]" for name in verdicts.COVARIATES.values()), "r pooled (without one method)"]]
-        for outcome, own in study.grouped(tests, lambda test: test["outcome"]).items():
-            lines += [[outcomes[outcome.split("_", 1)[1]].capitalize()], *map(verdicts.line, own)]
-        parts.append(page.table(lines, verdicts.METHOD))
+        parts.append(page.table(verdicts.lines(tests), verdicts.METHOD))
+        for other in (other for other in modes if other != mode):
+            parts.append(page.table(verdicts.lines(verdicts.family(rows, other)), "Exploratory: no part of the family that was fixed in advance; "
+                                    "corrected for its own 15.", open_=f"Exploratory: the same for {other} finetuning"))
         others = verdicts.exploratory(rows, mode, [name for name in words if name not in ("minimum", "method", "seed") and not name.startswith(
             tuple(f"{other}_" for other in modes)) and not name.endswith((*study.ENDS, "largest_level"))])
         parts.append(page.table([["", *outcomes.values()], *([words[name], *(verdicts.interval(test["r"], test["low"], test["high"]) for test in own)]

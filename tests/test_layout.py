@@ -50,10 +50,13 @@ def test_studies_rest_on_more_than_one_run_of_each_method(profile):
 
 
 def test_size_stays_readable():
-    """2,300 lines for all that a study needs. What `make all MORE=1` adds stands apart: each a file that nothing else reads."""
+    """What makes numbers, what reads them, and what `make all MORE=1` adds (each a file that nothing else reads) have bounds of their own."""
     more = {f"{name}.py" for name in words("MEASUREMENTS_MORE")}
     sizes = {path: len(path.read_text().splitlines()) for path in sources(*FOLDERS)}
-    assert sum(size for path, size in sizes.items() if path.name not in more) <= 2450
+    core = {path: size for path, size in sizes.items() if path.name not in more}
+    report = {path: size for path, size in core.items() if str(path.relative_to(ROOT)) in REPORT}
+    assert sum(core.values()) - sum(report.values()) <= 2100
+    assert sum(report.values()) <= 1100
     assert all(size <= 105 for path, size in sizes.items() if path.name in more)
 
 
