@@ -65,7 +65,7 @@ def claims(rows, results, tried, published, mode="full"):
         found = np.array([values[0][seed] - values[1][seed] for seed in values[0] if seed in values[1]])
         was = theirs[a].get(column, np.nan) - theirs[b].get(column, np.nan)
         if not len(found) or not np.isfinite(found).all():
-            return part(f"{a} - {b}", region, was, n=len(found), digits=digits)
+            return part(f"{a} - {b}" + " (some never got there)" * bool(len(found)), region, was, n=len(found), digits=digits)
         return part(f"{a} - {b}", region, was, *stats.t_interval(found), digits, stats.detectable_difference(found))
 
     def level(column, method, region, digits=3):

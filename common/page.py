@@ -9,7 +9,7 @@ CSS = """
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e6e6; --soft: #aaa; --line: #444; --back: #161616; --warn: #ffb273; --link: #8ec5ff } }
 @media print { :root { color-scheme: light; --ink: #000; --soft: #444; --line: #bbb; --back: #fff; --warn: #8a3b00; --link: #000 } }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--back) }
-body { max-width: 76rem; margin: auto; padding: 1rem } a { color: var(--link) }
+body { max-width: 80rem; margin: auto; padding: 1rem } a { color: var(--link) }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: .5rem 0 } h2 { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: 1rem }
 p { max-width: 56rem; margin: .6rem 0 } .soft, figcaption, details { color: var(--soft); font-size: .875rem } .scroll { overflow-x: auto }
 .warning { color: var(--warn); border-left: 4px solid; padding-left: .75rem } tr.minor { color: var(--soft) } tr.group { font-weight: 600 } tr.group td { padding-top: .9rem; text-align: left }
@@ -18,7 +18,7 @@ nav { font-size: .875rem; line-height: 1.9 } nav a { margin-right: 1rem; white-s
 figure { display: inline-block; vertical-align: top; max-width: 100%; margin: .5rem .5rem 1.5rem 0 }
 .long { overflow-wrap: anywhere } svg { display: block; width: 100%; height: auto } svg text { font-family: system-ui, sans-serif }
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; margin-top: 1rem }
-th, td { padding: .2rem .6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; vertical-align: top }
+th, td { padding: .2rem .45rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; vertical-align: top }
 th { vertical-align: bottom } th:first-child, td:first-child, .long { text-align: left }
 th, td:first-child, .long { white-space: normal; min-width: 4rem } td:first-child { min-width: 9rem } .long { min-width: 16rem }
 @media print { body { max-width: none; font-size: 10pt } .scroll { overflow: visible } table { font-size: 7pt } nav, details { display: none }

@@ -35,6 +35,11 @@ def detectable_difference(values):
     return float(shift[np.searchsorted(stats.nct.sf(critical, n - 1, shift), 0.8)] * std / np.sqrt(n))
 
 
+def ranks(values):
+    """Ranks (n,) of `values`, ties their mean; infinity is the last rank, NaN stays NaN."""
+    return stats.rankdata(values, nan_policy="omit")
+
+
 def correlation(x, y, methods, seeds, covariate=None):
     """Correlation of `x` and `y` (n,) within methods, a value a minimum, after regression on `covariate` (n,) if there is one.
 

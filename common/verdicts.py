@@ -27,13 +27,15 @@ def family(rows, mode):
     found = []
     for outcome, predictor in ((outcome, predictor) for outcome in OUTCOMES for predictor in PREDICTORS):
         x, y = column(rows, predictor), column(rows, f"{mode}_{outcome}")
-        test = {"outcome": f"{mode}_{outcome}", "predictor": predictor} | stats.correlation(x, y, methods, seeds)
-        test["never"] = int(np.isinf(y).sum())
+        never = int(np.isinf(y).sum())  # infinitely late is a rank, not a number
+        scale = stats.ranks if never else np.asarray
+        x, y = scale(x), scale(y)
+        test = {"outcome": f"{mode}_{outcome}", "predictor": predictor, "never": never} | stats.correlation(x, y, methods, seeds)
         test["detectable"] = stats.detectable_correlation(test["df"], FAMILY) if test["df_most"] >= stats.LEAST_DF else np.nan
         for name, words in COVARIATES.items():
-            partial = stats.correlation(x, y, methods, seeds, column(rows, name)) if name != predictor else {}
+            partial = stats.correlation(x, y, methods, seeds, scale(column(rows, name))) if name != predictor else {}
             test[f"given {words}"] = [partial.get(key, np.nan) for key in ("r", "low", "high")]
-        keep = np.isfinite(x) & np.isfinite(y)
+        keep = ~np.isnan(x + y)
         test["pooled"], test["pooled_without"] = stats.pooled(x[keep], y[keep], np.array(methods)[keep])
         found.append(test)
     for test, p in zip(found, stats.holm([test["p"] for test in found])):
@@ -53,7 +55,7 @@ METHOD = (
     "of two minima of one method, the more robust one finetunes better. Its degrees of freedom are those that minima of shared seeds leave "
     "(effective, of minima - methods - 1); Fisher's interval, Student's p, Holm's correction over all pairs. detectable: the |r| that would have been "
     "found with 80 % power. Given: one covariate, regressed out. Pooled: over all minima as they come, and its range when a method is left out; it mixes "
-    "in whatever else differs between methods, so no verdict rests on it.")
+    "in whatever else differs between methods, so no verdict rests on it. Where some minima never reach the target, r is of ranks.")
 
 
 def answer(tests, rows):
@@ -81,7 +83,7 @@ def sentence(tests):
     if untold:
         words.append(f"cannot tell for {', '.join(untold)}")
     never = max(test["never"] for test in tests)
-    lost = f"; {never} never reached the target in half of their runs, which leaves no correlation to give" if never else ""
+    lost = f", {never} of which never got there in half of their runs: r of ranks" if never else ""
     return f"{'; '.join(words)}. n = {max(test['n'] for test in tests)} minima{lost}."
 
 
@@ -103,6 +105,6 @@ def lines(tests):
 def exploratory(rows, mode, columns):
     """Every other numeric column against the outcomes of `mode`: [(column, [correlation of each outcome])], no correction, no verdict."""
     methods, seeds = [row["method"] for row in rows], [row["seed"] for row in rows]
-    outcomes = [column(rows, f"{mode}_{outcome}") for outcome in OUTCOMES]
+    outcomes = [stats.ranks(y) if np.isinf(y).any() else y for y in (column(rows, f"{mode}_{outcome}") for outcome in OUTCOMES)]
     found = [(name, [stats.correlation(column(rows, name), y, methods, seeds) for y in outcomes]) for name in columns if name not in PREDICTORS]
     return [(name, tests) for name, tests in found if any(np.isfinite(test["r"]) for test in tests)]

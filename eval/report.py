@@ -35,7 +35,7 @@ def cell(rows, column):
         return f"{never} in {np.isinf(values).sum()} of {len(values)}"
     mean, std, count = stats.mean_std(values)
     digits = 1 if 10 <= abs(mean) < np.inf else 3 if abs(mean) >= 0.1 else 4
-    digits = min(6, max(digits, 1 - int(np.floor(np.log10(std))))) if std > 0 else digits  # two digits of the std
+    digits = min(5, max(digits, 1 - int(np.floor(np.log10(std))))) if std > 0 else digits  # two digits of the std
     if count == 1:
         value, *ends = (f"{number:.{digits}f}" if np.isfinite(number) else never
                         for number in (mean, *(rows[0][f"{column}_{end}"] for end in ("low", "high") if f"{column}_{end}" in rows[0])))
@@ -57,7 +57,7 @@ def main():
     published = json.loads(PUBLISHED.read_text())
     reference = figures.published(args.reference)
 
-    loaded, problems = study.read(args.files, args.partial)
+    loaded, problems = study.read(dict.fromkeys(args.files), args.partial)
     tried = [result for result in loaded if "tune" in result.path.parts[-3:]]
     results = [result for result in loaded if result not in tried]
     training, passports, pairs, finetuned = (

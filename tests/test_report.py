@@ -96,6 +96,10 @@ def test_what_a_correlation_cannot_tell():
     assert stats.correlation(x, np.append(y[:5], np.nan), list("aabbcc"), [0, 1] * 3)["n"] == 5  # not measured: left out
 
 
+def test_infinity_is_the_last_rank():
+    np.testing.assert_array_equal(stats.ranks([3, np.inf, 1, np.nan, np.inf]), [2, 3.5, 1, np.nan, 3.5])
+
+
 def test_holm_by_hand():
     np.testing.assert_allclose(stats.holm([0.01, 0.04, 0.03, np.nan]), [0.04, 0.09, 0.09, 1.0])
     assert stats.median([1, np.nan, np.nan]) == np.inf and stats.median([1, 2, np.nan]) == 2
@@ -171,7 +175,11 @@ def test_sentences_say_what_is_known():
     assert verdicts.answer(tests, rows).startswith("1 of the 15 pairs")
     rows[0]["full_epochs_to_target"] = np.inf
     late = verdicts.family(rows, "full")[5:10]
-    assert all(test["verdict"] == "cannot tell" for test in late) and "1 never reached the target" in verdicts.sentence(late)
+    assert all(np.isfinite(test["r"]) for test in late) and "1 of which never got there in half of their runs: r of ranks" in verdicts.sentence(late)
+    for row in rows:
+        row["full_epochs_to_target"] = np.inf
+    late = verdicts.family(rows, "full")[5:10]
+    assert all(np.isnan(test["r"]) and test["verdict"] == "cannot tell" for test in late)
     small = verdicts.family([row for row in rows if row["seed"] < 2], "full")
     assert {test["verdict"] for test in small} == {"cannot tell"} and "r = " in verdicts.sentence(small[:5])
     assert 'leave 2 degrees of freedom, 5 are needed; 3 seeds would do (make all SEEDS="0 1 2")' in verdicts.answer(small, rows)
