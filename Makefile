@@ -69,7 +69,7 @@ RUN = $(LAUNCH) $(PYTHON)
 # What the study is made of: minima, pairs (a-0--b-1 for a <= b; a-0--b-0 for a < b), settings tried by `make tune`.
 A       = artifacts/$(PROFILE)
 TRAINED = $(foreach m,$(METHODS),$(SEEDS:%=$m-%))
-COPIED  = $(foreach m,$(CONTROLS),$(SEEDS:%=$m-%))
+COPIED  = $(foreach m,$(if $(filter swa,$(METHODS)),$(CONTROLS)),$(SEEDS:%=$m-%))
 MINIMA  = $(TRAINED) $(COPIED)
 FIRST   = $(word 1,$(SEEDS))
 SECOND  = $(word 2,$(SEEDS))

@@ -17,10 +17,10 @@ BARRIER, ALIKE = 0.1, 1.5  # nats above the chord; largest barrier / smallest
 
 
 METHOD = (
-    "Published: one run a method, from its curves (- where it gave no number). Ours: differences are paired by seed, intervals Student's over seeds, "
-    "uncorrected; of pairs of minima, which share members, the range stands in their place. A claim holds where all its intervals lie inside what it "
-    "wants, does not hold where one lies outside, and cannot be told otherwise. Margins (about a point, not different, barrier, alike) are constants of "
-    "common/claims.py. detectable: the smallest difference that these seeds find with 80 % power. What does not hold here does not hold on these "
+    "Published: one run a method, from its curves (- where it gave no number, † where its own number is not what it says). Ours: differences are paired by "
+    "seed; [Student's 95 % interval over n seeds], uncorrected; (least to most) of pairs of minima, which share members. A claim holds where all its "
+    "intervals lie inside what it wants, does not hold where one lies outside or one of the pairs does, and cannot be told otherwise. Margins (half a point, "
+    "a point, half an epoch, 0.1 nats, alike) are constants of common/claims.py. detectable: the smallest difference that these seeds find with 80 % power. What does not hold here does not hold on these "
     "images, at these sizes.")
 
 
@@ -39,17 +39,25 @@ def published_rows(published):
     return rows
 
 
-def part(words, region, published=np.nan, ours=np.nan, low=np.nan, high=np.nan, n=0, digits=3, detectable=np.nan):
-    """One number of a claim: what it is, the open interval in which the claim wants it, the published value, ours with its ends."""
+def part(words, region, published=np.nan, ours=np.nan, low=np.nan, high=np.nan, n=0, digits=3, detectable=np.nan, every=False):
+    """One number of a claim: what it is, the open interval in which the claim wants it, the published value, ours with its ends. `every`: these
+    are the least and the most of numbers that must all lie inside."""
     return {"part": words, "region": region, "published": published, "ours": ours, "low": low, "high": high, "n": n, "digits": digits,
-            "detectable": detectable}
+            "detectable": detectable, "every": every}
 
 
 def decide(parts):
     """holds, does not hold, cannot tell."""
-    inside = [region[0] < part["low"] and part["high"] < region[1] for part in parts for region in (part["region"],)]
-    outside = [part["high"] <= region[0] or region[1] <= part["low"] for part in parts for region in (part["region"],)]
-    return "does not hold" if any(outside) else "holds" if inside and all(inside) else "cannot tell"
+    told = [_inside(part) for part in parts]
+    return "does not hold" if "no" in told else "holds" if told and set(told) == {"yes"} else "cannot tell"
+
+
+def _inside(part):
+    """yes, no, open: does the number lie where the claim wants it?"""
+    least, most = part["region"]
+    if least < part["low"] and part["high"] < most:
+        return "yes"
+    return "no" if part["high"] <= least or most <= part["low"] or part["every"] and (part["low"] <= least or most <= part["high"]) else "open"
 
 
 def claims(rows, results, tried, published, mode="full"):
@@ -62,10 +70,12 @@ def claims(rows, results, tried, published, mode="full"):
     def difference(column, a, b, region=(0, INF), digits=3):
         """a - b, paired by seed."""
         values = [{row["seed"]: row[column] for row in by_method.get(method, []) if column in row} for method in (a, b)]
-        found = np.array([values[0][seed] - values[1][seed] for seed in values[0] if seed in values[1]])
+        with np.errstate(invalid="ignore"):
+            found = np.array([values[0][seed] - values[1][seed] for seed in values[0] if seed in values[1]])
         was = theirs[a].get(column, np.nan) - theirs[b].get(column, np.nan)
         if not len(found) or not np.isfinite(found).all():
-            return part(f"{a} - {b}" + " (some never got there)" * bool(len(found)), region, was, n=len(found), digits=digits)
+            why = "some never got there" if len(found) else "not in these files"
+            return part(f"{a} - {b} ({why})", region, was, n=len(found), digits=digits)
         return part(f"{a} - {b}", region, was, *stats.t_interval(found), digits, stats.detectable_difference(found))
 
     def level(column, method, region, digits=3):
@@ -74,8 +84,8 @@ def claims(rows, results, tried, published, mode="full"):
         return part(method, region, theirs[method].get(column, np.nan), *(stats.t_interval(found) if found else ()), digits=digits)
 
     def spread(words, values, region, was=np.nan, digits=2):
-        """Smallest to largest of values that are few or share minima: their range stands where an interval would."""
-        return part(words, region, was, *((np.mean(values), min(values), max(values), len(values)) if len(values) else ()), digits=digits)
+        """Smallest to largest of values that are few or share minima: all of them must lie inside."""
+        return part(words, region, was, *((np.mean(values), min(values), max(values), len(values)) if len(values) else ()), digits=digits, every=True)
 
     def order(column, *names, digits=3):
         return [difference(column, a, b, digits=digits) for a, b in zip(names, names[1:])]
@@ -108,7 +118,7 @@ def claims(rows, results, tried, published, mode="full"):
         ("gaussian_noise", "accuracy"), ("square_mask", "accuracy"), ("fgsm", "accuracy"), ("local_energy", "accuracy")) for a, b in pairs]
     counts = [sum(sign == of for sign, _ in agree) for of in (1, -1, 0)]
     was = [sign for _, sign in agree]
-    claim("Results on train and test images agree (sign of the difference; 4 perturbations, all pairs of methods)", [
+    claim("Results on train and test images agree (sign of the difference; 4 perturbations, pairs of its methods)", [
         part(f"agree {counts[0]}, contradict {counts[1]}, undecided {counts[2]}; published: agree {was.count(1)} of {len(was)}", (0, INF), n=len(agree))],
         "does not hold" if counts[1] else "holds" if counts[0] and not counts[2] else "cannot tell")
     lines = [result for result in results if result.kind == "pair" and not result.attrs["shared_start"]]
@@ -171,7 +181,7 @@ def _small_lr(tried):
 
 
 def lines(claim):
-    """A claim as lines of a table: its verdict and what it says, then of each part: published, ours, wanted, n, detectable."""
+    """A claim as lines of a table: its verdict and what it says, then of each part: published, ours, wanted, whether it is, n, detectable."""
     def number(part, key):
         return "–" if np.isnan(part[key]) else f"{part[key]:.{part['digits']}f}".replace("-", "−")
 
@@ -179,5 +189,8 @@ def lines(claim):
     for part in claim["parts"]:
         low, high = part["region"]
         wanted = f"> {low:g}" if high == INF else f"< {high:g}" if low == -INF else f"{low:g} to {high:g}"
-        ends = f" [{number(part, 'low')}, {number(part, 'high')}]" if np.isfinite([part["low"], part["high"]]).all() else ""
-        yield (part["part"], number(part, "published"), number(part, "ours") + ends, wanted.replace("-", "−"), part["n"] or "–", number(part, "detectable"))
+        ends = (" ({} to {})" if part["every"] else " [{}, {}]").format(number(part, "low"), number(part, "high"))
+        ends = ends if np.isfinite([part["low"], part["high"]]).all() and not (part["every"] and part["low"] == part["high"]) else ""
+        mark = " †" if part["published"] <= low or high <= part["published"] else ""
+        yield (part["part"], number(part, "published") + mark, number(part, "ours") + ends, wanted.replace("-", "−"), _inside(part), part["n"] or "–",
+               number(part, "detectable"))

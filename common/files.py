@@ -126,10 +126,12 @@ def code():
 
 @functools.cache
 def commit():
-    """The git commit ("-dirty" where files differ from it), or "unknown" outside a checkout."""
-    asked = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True) \
-        if (ROOT / ".git").exists() else None
-    return asked.stdout.strip() if asked and asked.returncode == 0 else "unknown"
+    """The git commit ("-dirty" where files differ from it or are not in it), or "unknown" outside a checkout."""
+    asked = [subprocess.run(["git", "-C", ROOT, *words], capture_output=True, text=True) for words in (
+        ["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain"])] if (ROOT / ".git").exists() else []
+    if not asked or any(answer.returncode for answer in asked):
+        return "unknown"
+    return asked[0].stdout.strip() + "-dirty" * bool(asked[1].stdout)
 
 
 @functools.cache

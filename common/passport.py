@@ -63,7 +63,7 @@ def main(doc, modules):
             groups[group] = files.stamp(settings, args.seed, fingerprint, hardware) | {
                 "measurement": name, "title": module.TITLE, "source": module.SOURCE, "family": measure.family(module),
                 "level": getattr(module, "LEVEL", ""), "level_units": getattr(module, "UNITS", ""), "batchnorm": batchnorm,
-                "repeats": json.dumps(words), "interval": summary.INTERVAL,
+                "repeats": json.dumps(words if isinstance(words, list) else repeats), "interval": summary.INTERVAL,
                 "variant": group.removeprefix(name).removesuffix(batchnorm).strip("_"), "seconds": monotonic() - began}, arrays
             _write(part, root, groups)
             print(f"{minimum.name} {group}: {monotonic() - began:.1f} s", flush=True)

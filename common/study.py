@@ -47,7 +47,7 @@ def read(paths, partial):
         try:
             results.append(load(path))
         except SystemExit as problem:
-            problems.append(str(problem))
+            problems.append(f"{problem}; make all makes it" if "No such file" in str(problem) else str(problem))
     if problems and (not partial or not results):
         raise SystemExit("\n".join([*problems, "--partial (make report PARTIAL=1) reports the rest"] if results else problems))
     for problem in problems:
@@ -95,7 +95,7 @@ def _measures(result):
     for (name, attrs), split in ((item, split) for item in result.groups.items() for split in SPLITS):
         data, clean = result.data, attrs["measurement"] == "clean"
         prefix, suffix = (f"{split}_", "" if attrs["batchnorm"] == "stored" else f"_{attrs['batchnorm']}") if clean else (f"{name}_{split}_", "")
-        what = f"{attrs['title']}, {split}{', BatchNorm recomputed' * (attrs['batchnorm'] == 'recomputed')}: "
+        what = f"{' '.join(filter(None, (attrs['title'], attrs['variant'])))}, {split}{', BatchNorm recomputed' * (attrs['batchnorm'] == 'recomputed')}: "
         levels = data.get(f"{name}/levels")
         if levels is not None and not clean:
             yield f"{name}_largest_level", f"{attrs['title']}: largest level ({attrs['level_units']})", levels[-1]
@@ -164,7 +164,7 @@ def cautions(results, rows):
         yield f"Files of different code versions are compared here: {', '.join(mixed)}."
     if mixed := [stage for (stage, _), found in settings.items() if len(found) > 1]:
         yield f"Files made with different settings are compared here: {', '.join(mixed)}."
-    have = {(result.minimum, result.kind) for result in results}
+    have = {(result.minimum, result.kind) for result in results if result.kind != "passport" or "clean" in result.groups}
     seeds = dict.fromkeys(row["seed"] for row in rows)
     lacking = [f"{row['minimum']} has no {kind} file" for row in rows for kind in ("passport", "finetune") if (row["minimum"], kind) not in have]
     lacking += [f"{method} has no seed {seed}" for method, own in grouped(rows, lambda row: row["method"]).items()
@@ -172,13 +172,16 @@ def cautions(results, rows):
     if lacking:
         yield f"The study is not finished: {'; '.join(lacking)}."
     if short := [row["minimum"] for row in rows if row.get("pretraining_epoch_at_target") == np.inf]:
-        yield f"Pretraining never reached its target of train accuracy: {', '.join(short)}."
+        yield f"Pretraining never reached its target of train accuracy while it ran: {', '.join(short)}."
+    target = next((result.attrs["target"] for result in results if result.kind == "training"), 0)
+    if short := [row["minimum"] for row in rows if row.get("train_accuracy", 1) < target]:
+        yield f"As saved, these minima have less than {target:.0%} accuracy on the training images measured: {', '.join(short)}."
 
 
 def csv(rows, words):
-    """summary.csv: a line "# column: what it is" for each column, then a header and a row a minimum; empty where a minimum lacks it."""
-    lines = [*(f"# {name}: {meaning}" for name, meaning in words.items()), ",".join(words)]
-    return "\n".join([*lines, *(",".join(str(row.get(name, "")) for name in words) for row in rows), ""])
+    """summary.csv: a header, a row a minimum (empty: it lacks that; nan: undefined; inf: never), then a line "# column: what it is" for each."""
+    lines = [",".join(words), *(",".join(str(row.get(name, "")) for name in words) for row in rows)]
+    return "\n".join([*lines, *(f"# {name}: {meaning}" for name, meaning in words.items()), ""])
 
 
 def as_json(found):

@@ -43,14 +43,16 @@ def resampled(values):
 
 
 def first_crossing(levels, curves, target):
-    """Level at which `curves` (L, B) first rise to `target`, linear between `levels` (L,): (B,), inf where they never do (censored)."""
+    """Level at which `curves` (L, B) first rise to `target`, linear between `levels` (L,): (B,), inf where they never do (censored),
+    NaN where a curve is NaN (relative to a clean accuracy of 0)."""
     above = curves >= target
     at = above.argmax(0)
     before, column = np.maximum(at - 1, 0), np.arange(curves.shape[1])
     low, high = curves[before, column], curves[at, column]
     with np.errstate(divide="ignore", invalid="ignore"):
         part = np.where(at > 0, (target - low) / (high - low), 0)
-    return np.where(above.any(0), levels[before] + part * (levels[at] - levels[before]), np.inf)
+    never = np.where(np.isnan(curves).any(0), np.nan, np.inf)
+    return np.where(above.any(0), levels[before] + part * (levels[at] - levels[before]), never)
 
 
 def bounds(samples):

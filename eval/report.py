@@ -25,21 +25,22 @@ def over(results):
 
 def cell(rows, column):
     """Of one minimum its value and interval, else mean ± std over the minima in `rows`; of what some never reached, how many of them."""
-    values = [row[column] for row in rows if column in row and not np.isnan(row[column])]
-    if not values:
+    rows = [row for row in rows if not np.isnan(row.get(column, np.nan))]
+    if not rows:
         return "–"
     limit = rows[0].get(column.split("_test_")[0].split("_train_")[0] + "_largest_level") if column.endswith("_level") else \
         rows[0].get(column.replace("_to_target", "")) if column.endswith("_epochs_to_target") else None
     never = f"> {limit:g}" if limit else "never"
+    values = [row[column] for row in rows]
     if len(values) > 1 and np.isinf(values).any():
         return f"{never} in {np.isinf(values).sum()} of {len(values)}"
     mean, std, count = stats.mean_std(values)
     digits = 1 if 10 <= abs(mean) < np.inf else 3 if abs(mean) >= 0.1 else 4
-    digits = min(5, max(digits, 1 - int(np.floor(np.log10(std))))) if std > 0 else digits  # two digits of the std
     if count == 1:
-        value, *ends = (f"{number:.{digits}f}" if np.isfinite(number) else never
-                        for number in (mean, *(rows[0][f"{column}_{end}"] for end in ("low", "high") if f"{column}_{end}" in rows[0])))
+        ends = [rows[0].get(f"{column}_{end}", np.nan) for end in ("low", "high")]
+        value, *ends = (f"{number:.{digits}f}" if np.isfinite(number) else never for number in (mean, *([] if np.isnan(ends).any() else ends)))
         return f"{value} [{', '.join(ends)}]" if ends and set(ends) != {value} else value
+    digits = min(5, max(digits, 1 - int(np.floor(np.log10(std))))) if std > 0 else digits  # two digits of the std
     return f"{mean:.{digits}f} ± {std:.{digits}f}"
 
 
@@ -89,43 +90,45 @@ def main():
 
     sizes = {f"{result.kind} {key} {result.settings[key]}" for result in results
              for key in ("epochs", "images") if key in result.settings}
-    made = {key: ", ".join(sorted({result.attrs[key] for result in results})) for key in ("device", "code", "commit")}
+    made = {key: ", ".join(sorted({result.attrs[key] for result in results})) for key in ("code", "commit")}
+    devices = study.grouped(dict.fromkeys((result.attrs["device"], result.kind) for result in results), lambda pair: pair[0])
+    device = "; ".join(f"{', '.join(kind for _, kind in own)} on {name}" for name, own in devices.items())
     data = " and ".join(study.pack(path) for path in args.pack if path.exists() or not args.partial) or "data not named"
-    head.append(page.element("p", f"Profile {args.profile}: {data}; {'; '.join(sorted(sizes))}. {made['device']}; commit {made['commit']}; "
+    head.append(page.element("p", f"Profile {args.profile}: {data}; {'; '.join(sorted(sizes))}. {device}; commit {made['commit']}; "
                              f"code {made['code']}.", "soft"))
     notes = [f"Left out: {problem}." for problem in problems] + list(study.cautions(results, rows))
     head += [page.element("p", note, "warning") for note in notes]
 
     # The answer: the report's mode, or the first there is.
-    mode = "full" if "full" in modes else next(iter(modes), None)
-    tests = verdicts.family(rows, mode) if mode and passports else []
+    asked = "full" if "full" in modes else next(iter(modes), None)
+    tests = verdicts.family(rows, asked) if asked and passports else []
     if tests:
         head.append(page.element("p", verdicts.answer(tests, rows), "answer"))
         sentences = {outcome: verdicts.sentence(own) for outcome, own in study.grouped(tests, lambda test: test["outcome"]).items()}
         head += [page.finding(verdicts.OUTCOMES[outcome.split("_", 1)[1]][0].capitalize(), text) for outcome, text in sentences.items()]
         parts.append(page.element("h2", "The answer"))
         outcomes = {name: kinds[0] for name, kinds in verdicts.OUTCOMES.items()}
-        show("question", figures.scatter(rows, tests, verdicts.PREDICTORS, outcomes, mode, style),
-             f"Finetuning ({mode}) against robustness: a point a minimum, n = {len(rows)}; bars: from the least to the most of its runs; hollow with an arrow: "
+        show("question", figures.scatter(rows, tests, verdicts.PREDICTORS, outcomes, asked, style),
+             f"Finetuning ({asked}) against robustness: a point a minimum, n = {len(rows)}; bars: from the least to the most of its runs; hollow with an arrow: "
              "the target was never reached in half of the runs. r: correlation within methods, with its verdict after Holm's correction over all "
-             f"{len(tests)} pairs. Test split, BatchNorm stored; outcomes at the last epoch.", [*passports, *finetuned])
+             f"{len(tests)} pairs. Test images (train loss under weight noise: train images), BatchNorm stored; outcomes at the last epoch.", [*passports, *finetuned])
         parts.append(page.table(verdicts.lines(tests), verdicts.METHOD))
-        for other in (other for other in modes if other != mode):
+        for other in (other for other in modes if other != asked):
             parts.append(page.table(verdicts.lines(verdicts.family(rows, other)), "Exploratory: no part of the family that was fixed in advance; "
                                     "corrected for its own 15.", open_=f"Exploratory: the same for {other} finetuning"))
-        others = verdicts.exploratory(rows, mode, [name for name in words if name not in ("minimum", "method", "seed") and not name.startswith(
-            tuple(f"{other}_" for other in modes)) and not name.endswith((*study.ENDS, "largest_level"))])
+        others = verdicts.exploratory(rows, asked, [name for name in words if name not in ("minimum", "method", "seed") and not name.startswith(
+            tuple(f"{other}_" for other in modes)) and not name.endswith((*study.ENDS, "largest_level", "_se", "_residual"))])
         parts.append(page.table([["", *outcomes.values()], *([words[name], *(verdicts.interval(test["r"], test["low"], test["high"]) for test in own)]
                                                               for name, own in others)],
-                                "r within methods [95 %], not corrected for their number: none of them is a finding, some will look like one.",
+                                f"r within methods [95 %, from {stats.LEAST_DF} degrees of freedom], not corrected for their number: none of them is a finding, some will look like one.",
                                 open_=f"Exploratory: the other {len(others)} measures against finetuning"))
 
-    tested = claims.claims(rows, results, tried, published, mode or "full")
+    tested = claims.claims(rows, results, tried, published, asked or "full")
     parts.append(page.element("h2", "The original report's claims"))
     counts = Counter(claim["verdict"] for claim in tested)
-    parts.append(page.element("p", f"Of {len(tested)} claims {counts['holds']} hold on these data, {counts['does not hold']} do not, about {counts['cannot tell']} "
-                              "these data cannot tell."))
-    parts.append(page.table([["", "published", "ours [95 %]", "wanted", "n", "detectable"], *chain.from_iterable(
+    parts.append(page.element("p", f"Of {len(tested)} claims {counts['holds']} hold on these data and {counts['does not hold']} do not; of the other "
+                              f"{counts['cannot tell']} these data cannot tell."))
+    parts.append(page.table([["", "published", "ours [95 %]", "wanted", "is it", "n", "detectable"], *chain.from_iterable(
         claims.lines(claim) for claim in tested)], claims.METHOD))
 
     stored = {name: attrs["title"] for name, attrs in groups.items() if attrs["batchnorm"] == "stored" and not attrs["variant"]
@@ -139,6 +142,8 @@ def main():
     summary = table(dict(chain(kept.items(), absolute.items(), *(own.items() for own in outcomes.values()))), methods, turn=True,
                     caption=f"The {over(passports + finetuned)}; a minimum counts once, with the mean of its runs (of epochs: their median). "
                     "Accuracy: averaged over the levels; kept: that, divided by clean accuracy.")
+    parts.append(page.table(verdicts.differences(rows, asked), "Differences between methods, paired by seed [95 %, Student's t over n seeds, not "
+                            "corrected for their number]: where an interval holds 0, these seeds cannot tell the two apart."))
 
     parts.append(page.element("h2", "Pretraining and generalization"))
     if training:
@@ -147,7 +152,7 @@ def main():
     clean = {f"{split}_{name}": f"{split} {name}" for split in study.SPLITS for name in ("accuracy", "loss", "brier", "ece")}
     interval = next((f"Brackets: {attrs['interval']}" for attrs in groups.values()), "")
     count = min((result.settings["images"] for result in passports), default=1)
-    table(clean | {"pretraining_epoch_at_target": "epoch at target (running)"}, minima,
+    table({"pretraining_epoch_at_target": "epoch at target (running)"} | clean, minima,
           f"passport.h5, clean: {over(passports)}. {interval}: on {count} images an accuracy near one half has a binomial standard error of "
           f"{50 / count ** 0.5:.1f} points. Loss in nats per image; brier: squared distance of probabilities from the label, 0 to 2; ece: expected "
           "calibration error, 15 bins.")
@@ -220,7 +225,8 @@ def main():
                             f"Versions: {' '.join(sorted({result.attrs['versions'] for result in loaded}))}"))
     page.write(args.out / "summary.csv", study.csv(rows, words))
     page.write(args.out / "results.json", study.as_json({
-        "question": QUESTION, "profile": args.profile, "data": data, "notes": notes, "verdicts": tests, "claims": tested,
+        "question": QUESTION, "profile": args.profile, "data": data, "notes": notes, "null": "not a number, or no bound", "alpha": verdicts.ALPHA,
+        "verdicts": tests, "how verdicts are reached": verdicts.METHOD, "claims": tested, "how claims are decided": claims.METHOD,
         "files": [{"path": str(result.path)} | {key: result.attrs[key] for key in ("kind", "seed", "commit", "code", "device", "command")} for result in loaded]}))
     page.write(args.out / "index.html", page.document(QUESTION, [*head, page.contents(parts), *parts]))
     if tests:

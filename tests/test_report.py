@@ -8,6 +8,7 @@ from conftest import ROOT
 from simulate import simulated
 
 from common import claims, figures, page, stats, study, verdicts
+from eval import report
 
 
 @pytest.mark.parametrize("method_effect", [0, 1, 3])
@@ -153,6 +154,29 @@ def test_equality_needs_an_interval_within_its_margin():
     assert claims.decide([alike, alike | {"low": np.nan, "high": np.nan}]) == "cannot tell"
 
 
+def test_one_counterexample_refutes_every():
+    spread = claims.part("", (0.1, claims.INF), ours=2, low=0.0, high=4, n=9)
+    assert claims.decide([spread]) == "cannot tell" and claims.decide([spread | {"every": True}]) == "does not hold"
+    assert claims.decide([spread | {"every": True, "low": 0.2}]) == "holds"
+
+
+def test_a_cell_of_a_table_shows_one_minimum_s_own_interval():
+    rows = [{"x_half_accuracy_level": np.nan, "x_half_accuracy_level_low": np.nan, "x_half_accuracy_level_high": np.nan},
+            {"x_half_accuracy_level": 0.5, "x_half_accuracy_level_low": 0.25, "x_half_accuracy_level_high": np.inf}]
+    assert report.cell(rows, "x_half_accuracy_level") == "0.500 [0.250, never]" and report.cell(rows[:1], "x_half_accuracy_level") == "–"
+    rows[1] |= {"x_half_accuracy_level_low": np.nan}
+    assert report.cell(rows, "x_half_accuracy_level") == "0.500"
+    late = [{"full_epochs": 15, "full_epochs_to_target": value} for value in (np.nan, 3.0, np.inf)]
+    assert report.cell(late, "full_epochs_to_target") == "> 15 in 1 of 2" and report.cell(late[2:], "full_epochs_to_target") == "> 15"
+    assert report.cell([{"d": value} for value in (0.1351, 0.1353, 0.1355)], "d") == "0.13530 ± 0.00020"
+
+
+def test_differences_between_methods_are_paired_by_seed():
+    rows = [{"method": method, "seed": seed, "test_accuracy": 0.5 + seed / 10 + shift + 0.001 * (seed == 1)} for method, shift in (("a", 0), ("b", 0.02)) for seed in range(3)]
+    header, line = verdicts.differences(rows, "full")
+    assert line[0] == "a - b" and line[1] == "−0.0200 [−0.0200, −0.0200]" and line[-1] == 3 and line[2] == "–"
+
+
 def test_the_barrier_is_what_lies_above_the_chord():
     t = np.linspace(0, 1, 5)
     assert claims._barrier(t, 1 + 2 * t) == pytest.approx(0) and claims._barrier(t, np.array([1, 1, 4, 2, 3.0])) == pytest.approx(2)
@@ -182,12 +206,12 @@ def test_sentences_say_what_is_known():
     assert all(np.isnan(test["r"]) and test["verdict"] == "cannot tell" for test in late)
     small = verdicts.family([row for row in rows if row["seed"] < 2], "full")
     assert {test["verdict"] for test in small} == {"cannot tell"} and "r = " in verdicts.sentence(small[:5])
-    assert 'leave 2 degrees of freedom, 5 are needed; 3 seeds would do (make all SEEDS="0 1 2")' in verdicts.answer(small, rows)
+    assert 'leave 2 degrees of freedom and a verdict needs 5, which with 3 methods takes 3 seeds or more (SEEDS="0 1 2")' in verdicts.answer(small, rows)
 
 
 def test_rows_of_a_study():
     three = np.array([0.5, 0.4, 0.6])
-    attrs = {"title": "T", "level_units": "1"}
+    attrs = {"title": "T", "level_units": "1", "variant": ""}
     result = SimpleNamespace(kind="passport", minimum="a-0", label="a", attrs={"seed": 0}, groups={
         "clean": attrs | {"measurement": "clean", "batchnorm": "stored"}, "clean_recomputed": attrs | {"measurement": "clean", "batchnorm": "recomputed"},
         "noise": attrs | {"measurement": "noise", "batchnorm": "stored"}, "curve": attrs | {"measurement": "curve", "batchnorm": "stored"},
@@ -202,7 +226,7 @@ def test_rows_of_a_study():
     assert row["curve_test_trace"] == 7 and "noise_test_relative" not in row and row["local_energy_train_loss_change_to_0.5"] == 0.5
     assert set(row) == set(words) and all(words.values())
     lines = study.csv([row], words).splitlines()
-    assert len(lines) == len(words) + 2 and lines[0].startswith("# minimum: ") and lines[-1].startswith("a-0,a,0,")
+    assert len(lines) == len(words) + 2 and lines[0].startswith("minimum,method,seed,") and lines[1].startswith("a-0,a,0,") and "# minimum: " in lines[2]
 
 
 def test_distance_at_equal_loss():

@@ -5,6 +5,12 @@ import pytest
 from common import summary
 
 
+def test_half_of_nothing_is_not_a_number():
+    nothing = np.zeros((2, 1, 4), bool)
+    found = summary.of([0, 1], np.zeros((2, 1, 4)), nothing, np.zeros(4), nothing[0, 0])
+    assert np.isnan(found["half_accuracy_level"]).all() and (found["one_nat_level"] == np.inf).all()
+
+
 def test_values_by_hand():
     correct = np.array([[[1, 1, 1, 1]], [[1, 1, 1, 0]], [[1, 0, 0, 0]]], bool)
     loss = np.array([[[1.0, 1, 1, 1]], [[1.5, 1.5, 1.5, 1.5]], [[3, 3, 3, 3]]], np.float32)
