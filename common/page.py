@@ -12,7 +12,7 @@ body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
 body { max-width: 80rem; margin: auto; padding: 1rem } a { color: var(--link) }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: .5rem 0 } h2 { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: 1rem }
 p { max-width: 56rem; margin: .6rem 0 } .soft, figcaption, details { color: var(--soft); font-size: .875rem } .scroll { overflow-x: auto }
-.warning { color: var(--warn); border-left: 4px solid; padding-left: .75rem } tr.minor { color: var(--soft) } tr.group { font-weight: 600 } tr.group td { padding-top: .9rem; text-align: left }
+.warning { color: var(--warn); border-left: 4px solid; padding-left: .75rem } tr.group { font-weight: 600 } tr.group td { padding-top: .9rem; text-align: left }
 tr.group div { max-width: calc(100vw - 3rem); white-space: normal } .answer { font-size: 1.15rem; font-weight: 600 }
 nav { font-size: .875rem; line-height: 1.9 } nav a { margin-right: 1rem; white-space: nowrap } summary { cursor: pointer }
 figure { display: inline-block; vertical-align: top; max-width: 100%; margin: .5rem .5rem 1.5rem 0 }
@@ -21,6 +21,7 @@ table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tab
 th, td { padding: .2rem .45rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; vertical-align: top }
 th { vertical-align: bottom } th:first-child, td:first-child, .long { text-align: left }
 th, td:first-child, .long { white-space: normal; min-width: 4rem } td:first-child { min-width: 9rem } .long { min-width: 16rem }
+td.mid { white-space: normal; min-width: 6.5rem }
 @media print { body { max-width: none; font-size: 10pt } .scroll { overflow: visible } table { font-size: 7pt } nav, details { display: none }
   td, th { white-space: normal; min-width: 0 !important } svg { min-width: 0 !important } figure, tr { break-inside: avoid } h2, tr.group { break-after: avoid } }
 """
@@ -37,13 +38,13 @@ def finding(heading, words):
     return f"<p><b>{escape(heading)}:</b> {escape(words)}</p>"
 
 
-def table(lines, caption, minor=0, open_=None):
-    """A table of `lines` of words and numbers, the first its header, the last `minor` standing back; long cells wrap. A
+def table(lines, caption, open_=None):
+    """A table of `lines` of words and numbers, the first its header; long cells wrap. A
     line of one cell begins a group. With `open_`, words, the table folds away behind them."""
     lines, rows = list(lines), []
     for i, line in enumerate(lines):
-        kind = "minor" if i >= len(lines) - minor else "group" if i and len(line) < len(lines[0]) else ""
-        cells = [element("td" if i else "th", cell, "long" if len(str(cell)) > 60 else "") for cell in line]
+        kind = "group" if i and len(line) < len(lines[0]) else ""
+        cells = [element("td" if i else "th", cell, "long" if len(str(cell)) > 60 else "mid" if len(str(cell)) > 18 else "") for cell in line]
         if kind == "group":
             cells = [f'<td colspan="{len(lines[0])}">{element("div", line[0])}</td>']
         rows.append(f'<tr class="{kind}">{"".join(cells)}</tr>')

@@ -178,6 +178,27 @@ def cautions(results, rows):
         yield f"As saved, these minima have less than {target:.0%} accuracy on the training images measured: {', '.join(short)}."
 
 
+def cell(rows, column):
+    """Of one minimum its value and interval, else mean ± std over the minima in `rows`; of what some never reached, how many of them."""
+    rows = [row for row in rows if not np.isnan(row.get(column, np.nan))]
+    if not rows:
+        return "–"
+    limit = rows[0].get(column.split("_test_")[0].split("_train_")[0] + "_largest_level") if column.endswith("_level") else \
+        rows[0].get(column.replace("_to_target", "")) if column.endswith("_epochs_to_target") else None
+    never = f"> {limit:g}" if limit else "never"
+    values = [row[column] for row in rows]
+    if len(values) > 1 and np.isinf(values).any():
+        return f"{never} in {np.isinf(values).sum()} of {len(values)}"
+    mean, std, count = stats.mean_std(values)
+    digits = 1 if 10 <= abs(mean) < np.inf else 3 if abs(mean) >= 0.1 else 4
+    if count == 1:
+        ends = [rows[0].get(f"{column}_{end}", np.nan) for end in ("low", "high")]
+        value, *ends = (f"{number:.{digits}f}" if np.isfinite(number) else never for number in (mean, *([] if np.isnan(ends).any() else ends)))
+        return f"{value} [{', '.join(ends)}]" if ends and set(ends) != {value} else value
+    digits = min(5, max(digits, 1 - int(np.floor(np.log10(std))))) if std > 0 else digits  # two digits of the std
+    return f"{mean:.{digits}f} ± {std:.{digits}f}"
+
+
 def csv(rows, words):
     """summary.csv: a header, a row a minimum (empty: it lacks that; nan: undefined; inf: never), then a line "# column: what it is" for each."""
     lines = [",".join(words), *(",".join(str(row.get(name, "")) for name in words) for row in rows)]

@@ -48,7 +48,7 @@ def family(rows, mode):
 
 def interval(r, low=np.nan, high=np.nan, digits=2):
     """`r` [low, high] in words; the ends only where there are any."""
-    ends = f" [{low:+.{digits}f}, {high:+.{digits}f}]" if np.isfinite([low, high]).all() else ""
+    ends = f" [{low:+.{digits}f},\N{NO-BREAK SPACE}{high:+.{digits}f}]" if np.isfinite([low, high]).all() else ""
     return f"{r:+.{digits}f}{ends}".replace("-", "−") if np.isfinite(r) else "–"
 
 

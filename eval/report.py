@@ -8,8 +8,6 @@ from collections import Counter
 from itertools import chain
 from pathlib import Path
 
-import numpy as np
-
 from common import claims, cli, figures, files, page, stats, study, verdicts
 
 QUESTION = "Do more robust minima make better starting points for finetuning?"
@@ -21,27 +19,6 @@ def over(results):
     """What a line and its band, or a number and its ±, mean."""
     counts = Counter(label for _, label in sorted({(result.minimum, result.label) for result in results}))
     return f"mean ± standard deviation over seeds, n = {', '.join(f'{n} {label}' for label, n in counts.items())}"
-
-
-def cell(rows, column):
-    """Of one minimum its value and interval, else mean ± std over the minima in `rows`; of what some never reached, how many of them."""
-    rows = [row for row in rows if not np.isnan(row.get(column, np.nan))]
-    if not rows:
-        return "–"
-    limit = rows[0].get(column.split("_test_")[0].split("_train_")[0] + "_largest_level") if column.endswith("_level") else \
-        rows[0].get(column.replace("_to_target", "")) if column.endswith("_epochs_to_target") else None
-    never = f"> {limit:g}" if limit else "never"
-    values = [row[column] for row in rows]
-    if len(values) > 1 and np.isinf(values).any():
-        return f"{never} in {np.isinf(values).sum()} of {len(values)}"
-    mean, std, count = stats.mean_std(values)
-    digits = 1 if 10 <= abs(mean) < np.inf else 3 if abs(mean) >= 0.1 else 4
-    if count == 1:
-        ends = [rows[0].get(f"{column}_{end}", np.nan) for end in ("low", "high")]
-        value, *ends = (f"{number:.{digits}f}" if np.isfinite(number) else never for number in (mean, *([] if np.isnan(ends).any() else ends)))
-        return f"{value} [{', '.join(ends)}]" if ends and set(ends) != {value} else value
-    digits = min(5, max(digits, 1 - int(np.floor(np.log10(std))))) if std > 0 else digits  # two digits of the std
-    return f"{mean:.{digits}f} ± {std:.{digits}f}"
 
 
 def main():
@@ -68,7 +45,7 @@ def main():
     classes = next((pair.attrs["classes"] for pair in pairs), None)
     rows, words = study.rows(results)
     methods = study.grouped(rows, lambda row: row["method"])
-    minima = methods | {row["minimum"]: [row] for row in rows}
+    minima = {row["minimum"]: [row] for row in rows}
     style, pair_style = figures.styles(methods), figures.styles(pair.label for pair in pairs)
     head, parts = [page.element("h1", QUESTION)], []
 
@@ -82,10 +59,14 @@ def main():
         parts.append(page.figure(svg, caption, lines))
 
     def table(columns, members, caption, turn=False, fold=None):
-        """A line for `members` {name: rows}, a column for each of `columns` {key: label} (or turned). Returns the lines."""
-        lines = [["", *columns.values()], *([name, *(cell(own, key) for key in columns)] for name, own in members.items())]
+        """A line for `members` {name: rows}, a column for each of `columns` {key: label} (or turned). Returns the lines. Of the methods and every
+        minimum, the methods; the minima are folded away below."""
+        if members is minima:
+            table(columns, methods, caption)
+            caption, fold = "", "every minimum"
+        lines = [["", *columns.values()], *([name, *(study.cell(own, key) for key in columns)] for name, own in members.items())]
         lines = list(zip(*lines)) if turn else lines
-        parts.append(page.table(lines, caption, minor=len(rows) if members is minima else 0, open_=fold))
+        parts.append(page.table(lines, caption, open_=fold))
         return lines
 
     sizes = {f"{result.kind} {key} {result.settings[key]}" for result in results
@@ -202,7 +183,7 @@ def main():
         start, ends = f"{mode}_distance_relative_", ("", "_at_equal_loss")
         table({f"{start}{group}{end}": f"{group.replace('_', ' ')}{', equal loss' * bool(end)}" for group in dict.fromkeys(
             key[len(start):].removesuffix("_at_equal_loss") for key in words if key.startswith(start) and not key.endswith(("_std", "_least", "_most")))
-            for end in ends} | {f"{mode}_path_all": "path, all", f"{mode}_straightness": "distance / path, all"}, methods | minima, turn=True,
+            for end in ends} | {f"{mode}_path_all": "path, all", f"{mode}_straightness": "distance / path, all"}, methods, turn=True,
             caption="Distance / norm at the start, at the last epoch and where train loss first reaches the lowest value that all runs reach; by group of "
             f"parameters: all, weights, batchnorm and the network's top-level modules, each without the head; the head; with head: everything. {made}")
 

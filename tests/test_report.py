@@ -8,7 +8,6 @@ from conftest import ROOT
 from simulate import simulated
 
 from common import claims, figures, page, stats, study, verdicts
-from eval import report
 
 
 @pytest.mark.parametrize("method_effect", [0, 1, 3])
@@ -163,18 +162,18 @@ def test_one_counterexample_refutes_every():
 def test_a_cell_of_a_table_shows_one_minimum_s_own_interval():
     rows = [{"x_half_accuracy_level": np.nan, "x_half_accuracy_level_low": np.nan, "x_half_accuracy_level_high": np.nan},
             {"x_half_accuracy_level": 0.5, "x_half_accuracy_level_low": 0.25, "x_half_accuracy_level_high": np.inf}]
-    assert report.cell(rows, "x_half_accuracy_level") == "0.500 [0.250, never]" and report.cell(rows[:1], "x_half_accuracy_level") == "–"
+    assert study.cell(rows, "x_half_accuracy_level") == "0.500 [0.250, never]" and study.cell(rows[:1], "x_half_accuracy_level") == "–"
     rows[1] |= {"x_half_accuracy_level_low": np.nan}
-    assert report.cell(rows, "x_half_accuracy_level") == "0.500"
+    assert study.cell(rows, "x_half_accuracy_level") == "0.500"
     late = [{"full_epochs": 15, "full_epochs_to_target": value} for value in (np.nan, 3.0, np.inf)]
-    assert report.cell(late, "full_epochs_to_target") == "> 15 in 1 of 2" and report.cell(late[2:], "full_epochs_to_target") == "> 15"
-    assert report.cell([{"d": value} for value in (0.1351, 0.1353, 0.1355)], "d") == "0.13530 ± 0.00020"
+    assert study.cell(late, "full_epochs_to_target") == "> 15 in 1 of 2" and study.cell(late[2:], "full_epochs_to_target") == "> 15"
+    assert study.cell([{"d": value} for value in (0.1351, 0.1353, 0.1355)], "d") == "0.13530 ± 0.00020"
 
 
 def test_differences_between_methods_are_paired_by_seed():
     rows = [{"method": method, "seed": seed, "test_accuracy": 0.5 + seed / 10 + shift + 0.001 * (seed == 1)} for method, shift in (("a", 0), ("b", 0.02)) for seed in range(3)]
     header, line = verdicts.differences(rows, "full")
-    assert line[0] == "a - b" and line[1] == "−0.0200 [−0.0200, −0.0200]" and line[-1] == 3 and line[2] == "–"
+    assert line[0] == "a - b" and line[1] == "−0.0200 [−0.0200,\N{NO-BREAK SPACE}−0.0200]" and line[-1] == 3 and line[2] == "–"
 
 
 def test_the_barrier_is_what_lies_above_the_chord():
