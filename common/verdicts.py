@@ -32,7 +32,7 @@ def family(rows, mode):
         never = int(np.isinf(y[~np.isnan(x)]).sum())  # infinitely late is a rank, not a number
         scale = stats.ranks if never else np.asarray
         x, y = scale(x), scale(y)
-        test = {"outcome": f"{mode}_{outcome}", "predictor": predictor, "never": never} | stats.correlation(x, y, methods, seeds)
+        test = {"mode": mode, "outcome": outcome, "predictor": predictor, "never": never} | stats.correlation(x, y, methods, seeds)
         test["detectable"] = stats.detectable_correlation(test["df"], FAMILY) if test["df_most"] >= stats.LEAST_DF else np.nan
         for name, words in COVARIATES.items():
             partial = stats.correlation(x, y, methods, seeds, scale(column(rows, name))) if name != predictor else {}
@@ -53,8 +53,8 @@ def interval(r, low=np.nan, high=np.nan, digits=2):
 
 
 METHOD = (
-    "Fixed in advance; everything else is exploratory. Measured on test images, but for the train loss gained under weight noise. r: Pearson's, after the mean of each method is taken from its minima, so that it says whether, "
-    "of two minima of one method, the more robust one finetunes better. Its degrees of freedom are those that minima of shared seeds leave "
+    "Fixed in advance; everything else is exploratory. Measured on test images, but for the train loss gained under weight noise. r: Pearson's, after the "
+    "mean of each method is taken from its minima, so that it says whether, of two minima of one method, the more robust one finetunes better. Its degrees of freedom are those that minima of shared seeds leave "
     "(effective, of minima - methods - 1); Fisher's interval, Student's p, Holm's correction over all pairs. detectable: the |r| that would have been "
     "found with 80 % power. Given: one covariate, regressed out. Pooled: over all minima as they come, and its range when a method is left out; it mixes "
     "in whatever else differs between methods, so no verdict rests on it. Where some minima never reach the target, r is of ranks.")
@@ -73,8 +73,8 @@ def answer(tests, rows):
 
 
 def sentence(tests):
-    """What these data show about each predictor of one outcome: (heading, text)."""
-    _, more, less = OUTCOMES[tests[0]["outcome"].split("_", 1)[1]]
+    """What these data show about each predictor of one outcome."""
+    _, more, less = OUTCOMES[tests[0]["outcome"]]
     words, untold = [], []
     for test in tests:
         name, size = PREDICTORS[test["predictor"]], f"r = {interval(test['r'], test['low'], test['high'])}"
@@ -96,7 +96,7 @@ def lines(tests):
         f"r given {name} [95 %]" for name in COVARIATES.values()), "r pooled (without one method)"]
     for k, test in enumerate(tests):
         if k % len(PREDICTORS) == 0:
-            yield [OUTCOMES[test["outcome"].split("_", 1)[1]][0].capitalize()]
+            yield [OUTCOMES[test["outcome"]][0].capitalize()]
         others = [other for other in test["pooled_without"] if np.isfinite(other)]
         span = f" ({interval(min(others))} to {interval(max(others))})" if len(others) > 1 else ""
         yield [PREDICTORS[test["predictor"]], test["verdict"], interval(test["r"], test["low"], test["high"]), test["n"],

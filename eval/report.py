@@ -86,7 +86,7 @@ def main():
     if tests:
         head.append(page.element("p", verdicts.answer(tests, rows), "answer"))
         sentences = {outcome: verdicts.sentence(own) for outcome, own in study.grouped(tests, lambda test: test["outcome"]).items()}
-        head += [page.finding(verdicts.OUTCOMES[outcome.split("_", 1)[1]][0].capitalize(), text) for outcome, text in sentences.items()]
+        head += [page.finding(verdicts.OUTCOMES[outcome][0].capitalize(), text) for outcome, text in sentences.items()]
         parts.append(page.element("h2", "The answer"))
         outcomes = {name: kinds[0] for name, kinds in verdicts.OUTCOMES.items()}
         show("question", figures.scatter(rows, tests, verdicts.PREDICTORS, outcomes, asked, style),
@@ -101,7 +101,8 @@ def main():
             tuple(f"{other}_" for other in modes)) and not name.endswith((*study.ENDS, "largest_level", "_se", "_residual"))])
         parts.append(page.table([["", *outcomes.values()], *([words[name], *(verdicts.interval(test["r"], test["low"], test["high"]) for test in own)]
                                                               for name, own in others)],
-                                f"r within methods [95 %, from {stats.LEAST_DF} degrees of freedom], not corrected for their number: none of them is a finding, some will look like one.",
+                                f"r within methods [95 %, from {stats.LEAST_DF} degrees of freedom], not corrected for their number: none of them is a "
+                                "finding, some will look like one.",
                                 open_=f"Exploratory: the other {len(others)} measures against finetuning"))
 
     tested = claims.claims(rows, results, tried, published, asked or "full")

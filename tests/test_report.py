@@ -189,21 +189,21 @@ def test_a_rise_is_measured_where_other_seeds_have_their_minimum():
 
 def test_sentences_say_what_is_known():
     values, methods, seeds = simulated(np.random.default_rng(8), 3, 10, 1, 0, 0.97)
-    names = [*verdicts.PREDICTORS, *(f"full_{outcome}" for outcome in verdicts.OUTCOMES)]
+    names = [*verdicts.PREDICTORS, *(f"linear_probe_{outcome}" for outcome in verdicts.OUTCOMES)]
     rows = [{"method": f"m{m}", "seed": int(s)} | dict(zip(names, value)) for value, m, s in zip(values, methods, seeds)]
-    tests = verdicts.family(rows, "full")
+    tests = verdicts.family(rows, "linear_probe")
     assert len(tests) == 15 and tests[0]["verdict"] == "rises" and sum(test["verdict"] != "cannot tell" for test in tests) == 1
     text = verdicts.sentence(tests[:5])
     assert text.startswith("higher with more clean test accuracy (r = +0.9") and "cannot tell for" in text and "n = 30 minima" in text
     assert verdicts.answer(tests, rows).startswith("1 of the 15 pairs")
-    rows[0]["full_epochs_to_target"] = np.inf
-    late = verdicts.family(rows, "full")[5:10]
+    rows[0]["linear_probe_epochs_to_target"] = np.inf
+    late = verdicts.family(rows, "linear_probe")[5:10]
     assert all(np.isfinite(test["r"]) for test in late) and "1 of which never got there in half of their runs: r of ranks" in verdicts.sentence(late)
     for row in rows:
-        row["full_epochs_to_target"] = np.inf
-    late = verdicts.family(rows, "full")[5:10]
+        row["linear_probe_epochs_to_target"] = np.inf
+    late = verdicts.family(rows, "linear_probe")[5:10]
     assert all(np.isnan(test["r"]) and test["verdict"] == "cannot tell" for test in late)
-    small = verdicts.family([row for row in rows if row["seed"] < 2], "full")
+    small = verdicts.family([row for row in rows if row["seed"] < 2], "linear_probe")
     assert {test["verdict"] for test in small} == {"cannot tell"} and "r = " in verdicts.sentence(small[:5])
     assert 'leave 2 degrees of freedom and a verdict needs 5, which with 3 methods takes 3 seeds or more (SEEDS="0 1 2")' in verdicts.answer(small, rows)
 
