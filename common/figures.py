@@ -11,6 +11,7 @@ import textwrap
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from common import stats
 
@@ -75,6 +76,7 @@ def curves(results, prefixes, style, rows=("accuracy", "loss"), classes=None, re
             axis.set_ylim(0)
         elif name == "loss" and means and max(means) > 30 * min(means) > 0:
             axis.set_yscale("log")
+            axis.yaxis.set_major_formatter("{x:g}")
         if (prefix, name) == ("train", "accuracy"):
             axis.axhline(results[0].attrs["target"], ls="-.", **GREY, label="target")
         if classes:
@@ -116,6 +118,8 @@ def against_loss(results, style):
         moved = np.mean(_collect(results, "epoch", "distance_relative/all")[label][1], 0)
         axis.plot(np.mean(losses, 0)[1:], moved[1:], **style[label], label=label)
     axis.set(xscale="log", xlabel="train loss (nats per image)", ylabel="distance / norm at the start,\nall but the head")
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_formatter("{x:.2g}" if np.ptp(np.log10(axis.get_xlim())) < 1 else NullFormatter())
     axis.invert_xaxis()
     return _legend(figure)
 
@@ -138,9 +142,11 @@ def _collect(results, x, at):
 
 
 def _legend(figure):
-    """The figure with one legend below all panels in which a label appears once."""
+    """The figure with one legend below all panels in which a label appears once, laid out for good: a layout engine would draw it twice a file."""
     handles = {label: handle for axis in figure.axes for handle, label in zip(*axis.get_legend_handles_labels())}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=max(1, int(figure.get_figwidth() / 1.4)), frameon=False)
+    figure.get_layout_engine().execute(figure)
+    figure.set_layout_engine(None)
     return figure
 
 
@@ -148,7 +154,6 @@ def svg(figure):
     """The figure as SVG text: sharp at any size, its words words; what is black takes the colour of the text around."""
     out = io.StringIO()
     figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    figure.set_layout_engine("none")  # as laid out now: a second format need not do it again
     text = out.getvalue().replace(INK, "currentColor").replace("#000000", "currentColor")
     return text[text.index("<svg"):]
 

@@ -1,6 +1,6 @@
 """Statistics of the report. Methods are fixed, seeds are the sample: repeats of a level and runs of a minimum are averaged before all else."""
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 
 LEAST_DF = 5  # below it a correlation gets no interval and no verdict
 
@@ -31,8 +31,8 @@ def detectable_difference(values):
     _, std, n = mean_std(values)
     if n < 2 or not std > 0:
         return np.nan
-    shift, critical = np.linspace(0, 50, 5001), stats.t.ppf(0.975, n - 1)  # shift: the noncentrality
-    return float(shift[np.searchsorted(stats.nct.sf(critical, n - 1, shift), 0.8)] * std / np.sqrt(n))
+    critical = stats.t.ppf(0.975, n - 1)
+    return float(optimize.brentq(lambda noncentrality: stats.nct.sf(critical, n - 1, noncentrality) - 0.8, 0, 100) * std / np.sqrt(n))
 
 
 def ranks(values):

@@ -131,7 +131,8 @@ def main():
     if training:
         show("pretraining", figures.curves(training, ["train", "val"], style),
              f"Eval mode, train (part of the training images) and val: {over(training)}. Rings: the weights that were saved.", training, ["train", "val"])
-    clean = {f"{split}_{name}": f"{split} {name}" for split in study.SPLITS for name in ("accuracy", "loss", "brier", "ece")}
+    clean = {f"{split}_{name}": f"{split} {name}" for split, names in (("train", ("accuracy", "loss")), ("test", ("accuracy", "loss", "brier", "ece")))
+             for name in names}
     interval = next((f"Brackets: {attrs['interval']}" for attrs in groups.values()), "")
     count = min((result.settings["images"] for result in passports), default=1)
     table({"pretraining_epoch_at_target": "epoch at target (running)"} | clean, minima,
