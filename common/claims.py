@@ -181,7 +181,7 @@ def _small_lr(tried):
 
 
 def lines(claim):
-    """A claim as lines of a table: its verdict and what it says, then of each part: published, ours, wanted, whether it is, n, detectable."""
+    """A claim as lines of a table: its verdict and what it says, then of each part: ours, published, wanted, whether it is, n, detectable."""
     def number(part, key):
         return "–" if np.isnan(part[key]) else f"{part[key]:.{part['digits']}f}".replace("-", "−")
 
@@ -189,8 +189,8 @@ def lines(claim):
     for part in claim["parts"]:
         low, high = part["region"]
         wanted = f"> {low:g}" if high == INF else f"< {high:g}" if low == -INF else f"{low:g} to {high:g}"
-        ends = (" ({} to {})" if part["every"] else " [{}, {}]").format(number(part, "low"), number(part, "high"))
+        ends = (" ({} to {})" if part["every"] else " [{},\N{NO-BREAK SPACE}{}]").format(number(part, "low"), number(part, "high"))
         ends = ends if np.isfinite([part["low"], part["high"]]).all() and not (part["every"] and part["low"] == part["high"]) else ""
         mark = " †" if part["published"] <= low or high <= part["published"] else ""
-        yield (part["part"], number(part, "published") + mark, number(part, "ours") + ends, wanted.replace("-", "−"), _inside(part), part["n"] or "–",
+        yield (part["part"], number(part, "ours") + ends, number(part, "published") + mark, wanted.replace("-", "−"), _inside(part), part["n"] or "–",
                number(part, "detectable"))

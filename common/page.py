@@ -22,7 +22,7 @@ th, td { padding: .2rem .45rem; border-bottom: 1px solid var(--line); text-align
 th { vertical-align: bottom } th:first-child, td:first-child, .long { text-align: left }
 th, td:first-child, .long { white-space: normal; min-width: 4rem } td:first-child { min-width: 9rem } .long { min-width: 16rem }
 td.mid { white-space: normal; min-width: 6.5rem }
-@media print { body { max-width: none; font-size: 10pt } .scroll { overflow: visible } table { font-size: 7pt } nav, details { display: none }
+@media print { body { max-width: none; font-size: 10pt } .scroll { overflow: visible } table { font-size: 6.5pt } nav, details { display: none }
   td, th { white-space: normal; min-width: 0 !important } svg { min-width: 0 !important } figure, tr { break-inside: avoid } h2, tr.group { break-after: avoid } }
 """
 

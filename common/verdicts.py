@@ -116,8 +116,8 @@ def differences(rows, mode):
         seeds = [seed for seed in by_method[a] if seed in by_method[b]]
         with np.errstate(invalid="ignore"):  # two that never got there differ by nothing that is known
             paired = [np.subtract(*(column([by_method[method][seed] for seed in seeds], name) for method in (a, b))) for name in columns]
-        yield [f"{a} - {b}", *(interval(*stats.t_interval(values)[:3], digits=4) if len(values) and np.isfinite(values).all() else "–"
-                               for values in paired), len(seeds)]
+        yield [f"{a} - {b}", *(interval(*stats.t_interval(values)[:3], digits=4 if "distance" in name else 3) if len(values) and np.isfinite(values).all()
+                               else "–" for name, values in zip(columns, paired)), len(seeds)]
 
 
 def exploratory(rows, mode, columns):

@@ -110,7 +110,7 @@ def main():
     counts = Counter(claim["verdict"] for claim in tested)
     parts.append(page.element("p", f"Of {len(tested)} claims {counts['holds']} hold on these data and {counts['does not hold']} do not; of the other "
                               f"{counts['cannot tell']} these data cannot tell."))
-    parts.append(page.table([["", "published", "ours [95 %]", "wanted", "is it", "n", "detectable"], *chain.from_iterable(
+    parts.append(page.table([["", "ours [95 %]", "published", "wanted", "is it", "n", "detectable"], *chain.from_iterable(
         claims.lines(claim) for claim in tested)], claims.METHOD))
 
     stored = {name: attrs["title"] for name, attrs in groups.items() if attrs["batchnorm"] == "stored" and not attrs["variant"]

@@ -173,7 +173,7 @@ def test_a_cell_of_a_table_shows_one_minimum_s_own_interval():
 def test_differences_between_methods_are_paired_by_seed():
     rows = [{"method": method, "seed": seed, "test_accuracy": 0.5 + seed / 10 + shift + 0.001 * (seed == 1)} for method, shift in (("a", 0), ("b", 0.02)) for seed in range(3)]
     header, line = verdicts.differences(rows, "full")
-    assert line[0] == "a - b" and line[1] == "−0.0200 [−0.0200,\N{NO-BREAK SPACE}−0.0200]" and line[-1] == 3 and line[2] == "–"
+    assert line[0] == "a - b" and line[1] == "−0.020 [−0.020,\N{NO-BREAK SPACE}−0.020]" and line[-1] == 3 and line[2] == "–"
 
 
 def test_the_barrier_is_what_lies_above_the_chord():
