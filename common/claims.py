@@ -15,13 +15,12 @@ EPOCHS_ALIKE = 0.5     # "the time does not differ"
 ORDER_OF_NORM = (0.5, 2)
 BARRIER, ALIKE = 0.1, 1.5  # nats above the chord; largest barrier / smallest
 
-
 METHOD = (
     "Published: one run a method, from its curves (- where it gave no number, † where its own number is not what it says). Ours: differences are paired by "
     "seed; [Student's 95 % interval over n seeds], uncorrected; (least to most) of pairs of minima, which share members. A claim holds where all its "
     "intervals lie inside what it wants, does not hold where one lies outside or one of the pairs does, and cannot be told otherwise. Margins (half a point, "
-    "a point, half an epoch, 0.1 nats, alike) are constants of common/claims.py. detectable: the smallest difference that these seeds find with 80 % power. What does not hold here does not hold on these "
-    "images, at these sizes.")
+    "a point, half an epoch, 0.1 nats, alike) are constants of common/claims.py. detectable: the smallest difference that these seeds find with 80 % "
+    "power. What does not hold here does not hold on these images, at these sizes.")
 
 
 def published_rows(published):
@@ -152,7 +151,8 @@ def claims(rows, results, tried, published, mode="full"):
 def _after_the_minimum(results):
     """Of each seed: rise of val loss, change of val accuracy, from the epoch of the minimum to the last. That epoch is read from the other
     seeds' mean curve: the lowest of one's own noisy values would always lie below the last."""
-    losses, accuracies = (np.array([result.data[f"val/{name}"] for result in results]) for name in ("loss", "accuracy"))
+    epochs = min(len(result.data["epoch"]) for result in results)
+    losses, accuracies = (np.array([result.data[f"val/{name}"][:epochs] for result in results]) for name in ("loss", "accuracy"))
     for k in range(len(results)):
         at = np.delete(losses, k, 0).mean(0).argmin()
         yield losses[k, -1] - losses[k, at], accuracies[k, -1] - accuracies[k, at]
@@ -177,7 +177,8 @@ def _small_lr(tried):
         return part("no setting was tried; make tune tries them", (0, INF))
     least = min(best)
     other = max((lr for lr in best if lr != least), key=lambda lr: best[lr].mean())
-    return part(f"lr {least:g} - lr {other:g}", (0, INF), np.nan, *stats.t_interval(best[least] - best[other]))
+    count = min(len(best[least]), len(best[other]))
+    return part(f"lr {least:g} - lr {other:g}", (0, INF), np.nan, *stats.t_interval(best[least][:count] - best[other][:count]))
 
 
 def lines(claim):

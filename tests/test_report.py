@@ -183,8 +183,16 @@ def test_the_barrier_is_what_lies_above_the_chord():
 
 def test_a_rise_is_measured_where_other_seeds_have_their_minimum():
     losses = [[3, 1, 2], [3, 1.2, 2.5], [3, 2, 1.0]]
-    results = [SimpleNamespace(data={"val/loss": np.array(loss), "val/accuracy": np.array([0, 0.5, 0.6])}) for loss in losses]
+    results = [SimpleNamespace(data={"epoch": np.arange(3), "val/loss": np.array(loss), "val/accuracy": np.array([0, 0.5, 0.6])}) for loss in losses]
     assert [rise for rise, _ in claims._after_the_minimum(results)] == pytest.approx([1, 1.3, -1])
+
+
+def test_the_smallest_lr_is_held_against_the_best_of_the_larger():
+    def tried(lr, *accuracies):
+        return SimpleNamespace(kind="finetune", settings={"lr": lr}, data={"val/accuracy": np.array(accuracies)[:, None]})
+    found = claims._small_lr([tried(1e-4, 0.5, 0.52, 0.51), tried(1e-3, 0.4, 0.42), tried(1e-2, 0.1, 0.1, 0.1)])
+    assert found["part"] == "lr 0.0001 - lr 0.001" and found["ours"] == pytest.approx(0.1) and found["n"] == 2
+    assert claims._inside(claims._small_lr([tried(1e-4, 0.5)])) == "open"
 
 
 def test_sentences_say_what_is_known():
