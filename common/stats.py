@@ -46,7 +46,7 @@ def correlation(x, y, methods, seeds, covariate=None):
     {"r", "low", "high", "p", "df", "df_most", "n"}: Fisher's 95 % interval, Student's p. Minima of one seed share their initial weights and
     images, and methods share parts of their paths, so they are not independent: df is the effective number of Clifford, Richardson and
     Hémon 1989 (Biometrics 45), from the covariances between methods of x and of y over seeds, at most
-    df_most = minima - methods - covariates - 1. Without it, a seed effect as large as the noise makes false verdicts in 12-30 of 100 studies.
+    df_most = minima - methods - covariates - 1. Without it, a seed effect as large as the noise makes false verdicts in 12-23 of 100 studies (tests/simulate.py).
     NaN where a value is not finite, where nothing varies, and for all but r and df where df_most < 5.
     """
     table, n = _pivot([x, y] + ([] if covariate is None else [covariate]), methods, seeds)

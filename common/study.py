@@ -1,6 +1,7 @@
 """The files of a study as the report reads them: each as it is, and all of them as one row a minimum."""
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -53,6 +54,12 @@ def read(paths, partial):
     for problem in problems:
         print(f"left out: {problem}", file=sys.stderr)
     return results, problems
+
+
+def over(results):
+    """What a line and its band, or a number and its ±, mean."""
+    counts = Counter(label for _, label in sorted({(result.minimum, result.label) for result in results}))
+    return f"mean ± standard deviation over seeds, n = {', '.join(f'{n} {label}' for label, n in counts.items())}"
 
 
 def pack(path):

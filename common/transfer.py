@@ -78,12 +78,12 @@ def record(run, positions):
         return (torch.stack(torch._foreach_norm(tensors, dtype=dtype)).double().square() @ member).sqrt()
 
     @torch.no_grad()
-    def advance(*_):  # before the first step there is nothing to add; a resumed run has its weights by then
-        if before:
-            torch._foreach_sub_(before, parameters)
-            path.add_(lengths(before, torch.float32))  # at every step: 1e-5 of it, for a tenth of the time
-            torch._foreach_copy_(before, parameters)
-        before.extend([] if before else [value.clone() for value in parameters])
+    def advance(*_):
+        if not before:  # the first step: a resumed run has its weights by now
+            return before.extend(value.clone() for value in parameters)
+        torch._foreach_sub_(before, parameters)
+        path.add_(lengths(before, torch.float32))  # at every step: 1e-5 of it, for a tenth of the time
+        torch._foreach_copy_(before, parameters)
 
     hook = register_optimizer_step_pre_hook(advance)
     try:

@@ -15,12 +15,6 @@ PUBLISHED = files.ROOT / "common/paper_curves.json"
 PARTS = "all", "weights", "batchnorm"
 
 
-def over(results):
-    """What a line and its band, or a number and its ±, mean."""
-    counts = Counter(label for _, label in sorted({(result.minimum, result.label) for result in results}))
-    return f"mean ± standard deviation over seeds, n = {', '.join(f'{n} {label}' for label, n in counts.items())}"
-
-
 def main():
     parser = cli.Parser(__doc__)
     parser.add_argument("--out", required=True, metavar="FOLDER", type=Path)
@@ -122,7 +116,7 @@ def main():
                        f"{mode}_distance_relative_all": "distance (/ start's norm)"} for mode, own in modes.items()}
     parts.append(page.element("h2", "Methods side by side"))
     summary = table(dict(chain(kept.items(), absolute.items(), *(own.items() for own in outcomes.values()))), methods, turn=True,
-                    caption=f"The {over(passports + finetuned)}; a minimum counts once, with the mean of its runs (of epochs: their median). "
+                    caption=f"The {study.over(passports + finetuned)}; a minimum counts once, with the mean of its runs (of epochs: their median). "
                     "Accuracy: averaged over the levels; kept: that, divided by clean accuracy.")
     parts.append(page.table(verdicts.differences(rows, asked), "Differences between methods, paired by seed [95 %, Student's t over n seeds, not "
                             "corrected for their number]: where an interval holds 0, these seeds cannot tell the two apart."))
@@ -130,13 +124,13 @@ def main():
     parts.append(page.element("h2", "Pretraining and generalization"))
     if training:
         show("pretraining", figures.curves(training, ["train", "val"], style),
-             f"Eval mode, train (part of the training images) and val: {over(training)}. Rings: the weights that were saved.", training, ["train", "val"])
+             f"Eval mode, train (part of the training images) and val: {study.over(training)}. Rings: the weights that were saved.", training, ["train", "val"])
     clean = {f"{split}_{name}": f"{split} {name}" for split, names in (("train", ("accuracy", "loss")), ("test", ("accuracy", "loss", "brier", "ece")))
              for name in names}
     interval = next((f"Brackets: {attrs['interval']}" for attrs in groups.values()), "")
     count = min((result.settings["images"] for result in passports), default=1)
     table({"pretraining_epoch_at_target": "epoch at target (running)"} | clean, minima,
-          f"passport.h5, clean: {over(passports)}. {interval}: on {count} images an accuracy near one half has a binomial standard error of "
+          f"passport.h5, clean: {study.over(passports)}. {interval}: on {count} images an accuracy near one half has a binomial standard error of "
           f"{50 / count ** 0.5:.1f} points. Loss in nats per image; brier: squared distance of probabilities from the label, 0 to 2; ece: expected "
           "calibration error, 15 bins.")
 
@@ -147,7 +141,7 @@ def main():
     for measurement, prefixes in swept.items():
         attrs = groups[measured[measurement][0]]
         show(measurement, figures.curves(passports, prefixes, style, ("accuracy", "accuracy_relative", "loss"), reference=reference),
-             f"{attrs['title']} ({attrs['source']}): {over(passports)}. Relative: divided by clean accuracy.", passports, measured[measurement])
+             f"{attrs['title']} ({attrs['source']}): {study.over(passports)}. Relative: divided by clean accuracy.", passports, measured[measurement])
     for measurement, own in measured.items():
         attrs = groups[own[0]]
         keys = [key for name in own for split in study.SPLITS for key in words if key.startswith(f"{name}_{split}_")]
@@ -171,7 +165,7 @@ def main():
     parts.append(page.element("h2", "Finetuning"))
     for mode, own in modes.items():
         runs = "/".join(sorted({str(len(result.data["epochs_to_target"])) for result in own}))
-        made = f"finetune-{mode}.h5, {runs} runs a minimum, averaged: {over(own)}."
+        made = f"finetune-{mode}.h5, {runs} runs a minimum, averaged: {study.over(own)}."
         show(f"finetune_{mode}", figures.curves(own, study.SPLITS, style), f"Eval mode. {made}", own, study.SPLITS)
         table(outcomes[mode] | {f"{mode}_test_accuracy_std": "std of test accuracy over runs",
                                 f"{mode}_train_accuracy": "train accuracy"}, minima, f"At the last epoch. {made}")
@@ -198,7 +192,7 @@ def main():
             result.label = f"setting {place + 1}" if place else "best on val"
         parts.append(page.element("h2", f"Tuning: {thing}"))
         show(f"tuning_{thing}", figures.curves(own, ["train", "val"], figures.styles(result.label for result in own)),
-             "A run a setting (no interval), by accuracy on val at the last epoch (rings; of an average: its own).", own, ["train", "val"])
+             "A line a setting, the mean of its runs (no interval), by accuracy on val at the last epoch (rings; of an average: its own).", own, ["train", "val"])
         lines = [[result.label, f"{result.accuracy:.3f}", *map(result.settings.get, keys)] for result in own]
         parts.append(page.table([["", "val accuracy", *keys], *lines], "Test images play no part."))
 
