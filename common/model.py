@@ -1,4 +1,4 @@
-"""The network: a torchvision model by name, its head, and its file, which loads without this project:
+"""The network: ResNet18, or a torchvision model by name; its head, and its file, which loads without this project:
 
     model = torchvision.models.resnet18(num_classes=50)
     model.load_state_dict(safetensors.torch.load_file("weights.safetensors"), strict=True)
@@ -10,19 +10,59 @@ from pathlib import Path
 import safetensors
 import safetensors.torch
 import torch
-import torchvision
 from torch import nn
 
 from common import conv, files
 
 
+class Block(nn.Module):
+    """Two 3x3 convolutions beside a shortcut: (N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
+
+    def __init__(self, inputs, outputs, stride):
+        super().__init__()
+        shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)) if stride > 1 else nn.Identity()
+        self.conv1, self.bn1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs)
+        self.conv2, self.bn2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs)
+        self.relu, self.downsample = nn.ReLU(inplace=True), shortcut
+
+    def forward(self, images):
+        maps = self.relu(self.bn1(self.conv1(images)))
+        return self.relu(self.bn2(self.conv2(maps)) + self.downsample(images))
+
+
+class ResNet18(nn.Module):
+    """ResNet18 (He et al. 2015, arXiv 1512.03385). Names, and the weights that a seed gives, are torchvision's, whose import takes a second."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64)
+        self.relu, self.maxpool = nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)
+        for stage, (inputs, outputs) in enumerate([(64, 64), (64, 128), (128, 256), (256, 512)], 1):
+            setattr(self, f"layer{stage}", nn.Sequential(Block(inputs, outputs, outputs // inputs), Block(outputs, outputs, 1)))
+        self.avgpool, self.fc = nn.AdaptiveAvgPool2d(1), nn.Linear(512, classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images):
+        maps = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        maps = self.layer4(self.layer3(self.layer2(self.layer1(maps))))
+        return self.fc(self.avgpool(maps).flatten(1))
+
+
 def build(arch, classes, seed):
     """A fresh network with `classes` logits; the same seed gives the same weights. Input (N, 3, H, W) in [0, 1]."""
-    if arch not in torchvision.models.list_models():
-        raise SystemExit(f"--arch {arch}: torchvision.models has no such network")
+    def make():
+        if arch == "resnet18":
+            return ResNet18(classes)
+        from torchvision import models
+        if arch not in models.list_models():
+            raise SystemExit(f"--arch {arch}: torchvision.models has no such network")
+        return models.get_model(arch, weights=None, num_classes=classes)
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = torchvision.models.get_model(arch, weights=None, num_classes=classes)
+        model = make()
     return conv.use_matrix_products(model).to(memory_format=torch.channels_last)
 
 

@@ -15,7 +15,7 @@ def parser(doc):
     parser = loop.flags(cli.Parser(doc), epochs=40, lr=1e-3, weight_decay=1e-4)
     parser.add_argument("--out", required=True, metavar="FOLDER", help="folder of the minimum")
     parser.add_argument("--seed", type=cli.whole, default=0, help="fixes initial weights and image order for every method alike")
-    parser.add_argument("--arch", default="resnet18", help="a network of torchvision.models")
+    parser.add_argument("--arch", default="resnet18", help="resnet18, or another network of torchvision.models")
     parser.add_argument("--train-on", default="train", choices=["train", "train+val"], help="train+val: the report's exact count")
     parser.add_argument("--target", type=cli.fraction, default=0.95, help="running train accuracy that training should reach")
     return parser

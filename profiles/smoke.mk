@@ -1,4 +1,4 @@
-# The whole study in about a minute and a half on 2 CPU cores: it shows that everything works, not that anything is true.
+# The whole study in about a minute on 2 CPU cores: it shows that everything works, not that anything is true.
 PRETRAIN_DATA = glyphs:letters --image-size 32 --train-per-class 4 --val-per-class 1 --test-per-class 2
 FINETUNE_DATA = glyphs:digits --image-size 32 --train-per-class 10 --val-per-class 2 --test-per-class 10
 EPOCHS   = 5
@@ -7,7 +7,7 @@ RUNS     = 2
 CONTROLS = swa_last
 TRAIN    = --batch-size 32 --train-images 50
 TRAIN_swa = --snapshots 5
-MEASURE  = --images 20 --batchnorm-images 50
+MEASURE  = --images 10 --batchnorm-images 50
 MEASURE_gaussian_noise = --gaussian-noise-levels 0,0.1 --gaussian-noise-repeats 2
 MEASURE_square_mask    = --square-mask-levels 0,0.25 --square-mask-repeats 2
 MEASURE_fgsm           = --fgsm-levels 0,0.004
@@ -19,7 +19,7 @@ MEASURE_local_energy_layers = --local-energy-layers-levels 0,0.1 --local-energy-
 MEASURE_local_energy_all    = --local-energy-all-levels 0,0.1 --local-energy-all-repeats 2
 MEASURE_adaptive_sharpness  = --adaptive-sharpness-draws 2 --adaptive-sharpness-steps 3
 MEASURE_hessian        = --hessian-iterations 2 --hessian-vectors 2
-PAIR     = --images 20 --batchnorm-images 50 --points 3
+PAIR     = --images 10 --batchnorm-images 50 --points 3
 FINETUNE = --epochs 1 --batch-size 32 --lr 1e-3 --train-images 50
 TUNE_LR  = 1e-3
 TUNE_BATCH = 32

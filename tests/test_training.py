@@ -209,6 +209,20 @@ def test_an_unfinished_run_leaves_no_minimum(pack_file, tmp_path, monkeypatch):
     shutil.rmtree(tmp_path / "adam-0")
 
 
+def test_resnet18_is_torchvision_s():
+    """The same names, initial weights and logits; what `build` made of it at any seed before it was written here."""
+    ours = model.build("resnet18", 50, seed=3)
+    torch.manual_seed(3)
+    theirs = torchvision.models.resnet18(num_classes=50)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    for name, value in theirs.state_dict().items():
+        assert torch.equal(ours.state_dict()[name], value), name
+    images = torch.rand(2, 3, 112, 112)
+    for net in ours, theirs:
+        net.double()
+    torch.testing.assert_close(ours(images.double()), theirs(images.double()), rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize("size", [32, 64, 40])
 def test_convolutions_on_small_maps_are_those_of_pytorch(size):
     """Output and every gradient, in float64, of all 20 convolutions."""
