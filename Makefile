@@ -60,6 +60,8 @@ export MKL_NUM_THREADS := $(THREADS)
 # glibc keeps what a step frees: taking it from the system again at every step cost 13 % of training at batch 32.
 export MALLOC_MMAP_MAX_ := 0
 export MALLOC_TRIM_THRESHOLD_ := 68719476736
+# What one process compiled for the GPU the next ones find, also those of another container.
+export TORCHINDUCTOR_CACHE_DIR ?= $(CURDIR)/artifacts/compiled
 
 # PYTHON names an environment that has the requirements (the container); without it, .venv is made here.
 ifeq ($(origin PYTHON),undefined)

@@ -23,8 +23,13 @@ class Pack:
     fingerprint: str
     device: torch.device
 
+    @property
+    def resident(self):
+        """Whether the images lie on the device: a batch is then made there alone."""
+        return self.images.device.type == self.device.type
+
     def batch(self, index):
-        """images (B, 3, H, W) float in [0, 1], channels_last, and labels (B,), both on the device, for `index` (B,) on the CPU."""
+        """images (B, 3, H, W) float in [0, 1], channels_last, and labels (B,), both on the device, for `index` (B,)."""
         at = index.to(self.images.device)
         images = self.images[at].to(self.device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255)
         return images, self.labels[index.to(self.device)]

@@ -27,6 +27,52 @@ def training_dtype(device, name="auto"):
     return torch.bfloat16 if torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported() else torch.float32
 
 
+def measuring_dtype(device, name="auto"):
+    """The type of forward passes that are measured: float16 on a GPU, where it agrees with float32 (`python -m tests.precision`), else float32."""
+    return getattr(torch, name) if name != "auto" else torch.float16 if device.type == "cuda" else torch.float32
+
+
+def autocast(device, dtype):
+    """A block whose layers compute in `dtype`; float32: as they are."""
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+
+
+class Replayed:
+    """Calls `body()`; on a GPU, after a few calls, as one CUDA graph: what the calls did is launched at once, without Python.
+
+    `body` reads and writes only tensors that stay where they are, never asks the device for a value, and draws from `generator` alone. Its first
+    calls compile, and make what lasts: the optimizer's state, workspaces. They count like any other.
+    """
+    WARM_UP = 3
+
+    def __init__(self, body, generator, enabled):
+        self.body, self.generator, self.left = body, generator, self.WARM_UP if enabled else float("inf")
+
+    def __call__(self):
+        if self.left == 0:
+            self.body, self.left = self.record(), float("inf")
+        if self.left <= self.WARM_UP:
+            self.left -= 1
+            return self.warm_up()
+        self.body()
+
+    def warm_up(self):
+        """The body on a stream of its own, as recording is: gradients remember theirs."""
+        stream, now = torch.cuda.Stream(), torch.cuda.current_stream()
+        stream.wait_stream(now)
+        with torch.cuda.stream(stream):
+            self.body()
+        now.wait_stream(stream)
+
+    def record(self):
+        """The body's replay; recording does not run it."""
+        graph = torch.cuda.CUDAGraph()
+        graph.register_generator_state(self.generator)
+        with torch.cuda.graph(graph):
+            self.body()
+        return graph.replay
+
+
 def describe(device, dtype=torch.float32):
     """One line for the results' `device` attribute: hardware, threads, precision."""
     if device.type == "cuda":

@@ -29,7 +29,7 @@ def flags(parser, epochs, lr, weight_decay):
     parser.add_argument("--train-images", type=cli.count, default=2500, help="training images whose eval-mode curve is recorded")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--precision", default="auto", choices=["auto", "bfloat16", "float16", "float32"], help="autocast of the step")
-    parser.add_argument("--no-compile", action="store_true", help="do not torch.compile on a GPU (a CPU never does)")
+    parser.add_argument("--no-compile", action="store_true", help="on a GPU, run step by step: no torch.compile, no CUDA graph (a CPU never does)")
     return parser
 
 
@@ -55,7 +55,7 @@ class Run:
 
     def forward(self, images, labels, reduction="mean"):
         """(loss in nats, logits) under the run's precision; the loss is always float32."""
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+        with devices.autocast(self.device, self.dtype):
             logits = self.model(images)
         return cross_entropy(logits.float(), labels, reduction=reduction), logits
 
@@ -87,7 +87,8 @@ def start(args, settings, seed, pack, model, train, measured, checkpoint, name):
 
 def adam(run, parameters=None):
     """torch.optim.Adam with the run's lr tensor and --weight-decay, fused."""
-    return torch.optim.Adam(parameters or run.model.parameters(), lr=run.lr, weight_decay=run.args.weight_decay, fused=True)
+    return torch.optim.Adam(parameters or run.model.parameters(), lr=run.lr, weight_decay=run.args.weight_decay, fused=True,
+                            capturable=run.device.type == "cuda")
 
 
 def constant_then_linear(args):
@@ -99,13 +100,14 @@ def constant_then_linear(args):
 
 @torch.no_grad()
 def evaluate(model, pack, index, batch_size=500):
-    """(mean loss in nats, accuracy) of `model` in eval mode over the images `index`, float32; modes are restored."""
+    """(mean loss in nats, accuracy) of `model` in eval mode over the images `index`; modes are restored."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     total = torch.zeros(2, dtype=torch.float64, device=pack.device)
     for at in index.split(batch_size):
         images, labels = pack.batch(at)
-        logits = model(images)
+        with devices.autocast(pack.device, devices.measuring_dtype(pack.device)):
+            logits = model(images).float()
         total += torch.stack([cross_entropy(logits, labels, reduction="sum"), (logits.argmax(1) == labels).sum()])
     for module, training in modes.items():
         module.training = training
@@ -125,25 +127,33 @@ def fit(run, step, optimizer, lr=None, state=None, parts=1, before=False):
     done = _resume(run, optimizer, state, identity)
     for group in optimizer.param_groups:
         group["lr"] = run.lr
-    if run.device.type == "cuda" and not args.no_compile:
+    fast = run.device.type == "cuda" and not args.no_compile
+    if fast:
         run.model.compile()
     if before and done == 0 and not curves["epoch"]:
         _record(run, 0, monotonic())
         yield SimpleNamespace(epoch=0, last=True, accuracy=None)
     steps = len(run.train) // args.batch_size
     ends = [steps * (part + 1) // parts for part in range(parts)]
+    sums, at = torch.zeros(2, dtype=torch.float64, device=run.device), torch.zeros(args.batch_size, dtype=torch.int64, device=run.pack.images.device)
+
+    def body():
+        images, labels = run.pack.batch(at)
+        loss, logits = step(images, labels)
+        sums.add_(torch.stack([loss.detach(), (logits.detach().argmax(1) == labels).float().mean()]))
+
+    advance = devices.Replayed(body, run.generator, fast and run.pack.resident)
     for epoch in range(done, args.epochs):
         began = monotonic()
         run.generator.manual_seed(devices.derive("step", run.seed, epoch))
-        order = run.train[data.order(len(run.train), "order", run.seed, epoch)]
-        sums = torch.zeros(2, dtype=torch.float64, device=run.device)
+        order = run.train[data.order(len(run.train), "order", run.seed, epoch)].to(at.device)
+        sums.zero_()
         run.model.train()
         bar = tqdm(range(steps), desc=f"{run.name} {epoch + 1}/{args.epochs}", leave=False, disable=not sys.stderr.isatty())
         for i in bar:
             run.lr.fill_(lr((epoch * steps + i) / (args.epochs * steps)))
-            images, labels = run.pack.batch(order[i * args.batch_size:(i + 1) * args.batch_size])
-            loss, logits = step(images, labels)
-            sums += torch.stack([loss.detach(), (logits.detach().argmax(1) == labels).float().mean()])
+            at.copy_(order[i * args.batch_size:(i + 1) * args.batch_size])
+            advance()
             if i + 1 in ends[:-1]:
                 yield SimpleNamespace(epoch=epoch + 1, last=False, accuracy=None)
         loss, accuracy = (sums / steps).tolist()

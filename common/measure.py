@@ -45,6 +45,9 @@ def flags(parser):
                         help=f"images at once, rounded up to whole blocks of {BLOCK}; 0: {BLOCK} on a CPU, {10 * BLOCK} on a GPU")
     parser.add_argument("--seed", type=cli.whole, default=0, help="of the random draws; the same for all minima that are compared")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--precision", default="auto", choices=["auto", "float16", "float32"],
+                        help="of forward passes; gradients are float32. auto: float16 on a GPU, float32 on a CPU")
+    parser.add_argument("--no-compile", action="store_true", help="do not torch.compile on a GPU (a CPU never does)")
     return parser
 
 
@@ -54,14 +57,18 @@ def family(module):
 
 
 class Bench:
-    """A network on its images: what one needs to put a measured number on them. Float32, eval mode, no parameter asks for a gradient.
+    """A network on its images: what one needs to put a measured number on them. Eval mode, no parameter asks for a gradient.
 
-    `model` is the minimum, whose weights may be moved; `net` is the same function with BatchNorm folded, on which images are measured.
+    `model` is the minimum, float32, whose weights may be moved; `net` is the same function with BatchNorm folded, which perturbations get;
+    `fast` is `net` at --precision, on which images are measured.
     """
 
     def __init__(self, model, pack, args):
         self.model, self.pack, self.seed = model.to(pack.device).eval().requires_grad_(False), pack, args.seed
-        self.net, self.refold = weights.fold(self.model)
+        self.dtype = devices.measuring_dtype(pack.device, args.precision)
+        self.net, self.fast, self.refold = weights.fold(self.model, self.dtype)
+        if pack.device.type == "cuda" and not args.no_compile and self.fast is not self.model:
+            self.fast.compile()
         self.splits = {split: pack.subset(split, args.images) for split in SPLITS}
         self.batchnorm_images = pack.subset("train", args.batchnorm_images)
         self.blocks = -(-(args.batch_size or (10 * BLOCK if pack.device.type == "cuda" else BLOCK)) // BLOCK)
@@ -70,7 +77,7 @@ class Bench:
     def settle(self, recompute=False):
         """After weights moved: BatchNorm's statistics become those of the moved weights, if asked, and `net` follows."""
         if recompute:
-            weights.recompute_batchnorm(self.model, self.pack, self.batchnorm_images)
+            weights.recompute_batchnorm(self.model, self.pack, self.batchnorm_images, dtype=self.dtype)
         self.refold()
 
     @contextmanager
@@ -91,7 +98,14 @@ class Bench:
     @torch.no_grad()
     def sweep(self, split, perturb=None, levels=(0.0,), seed=(), **keywords):
         """Loss (nats, float32) and correctness (bool) of every image of `split` at every level: two (L, N) tensors on the device."""
+        found = self._sweep(self.fast, split, perturb, levels, seed, keywords)
+        if self.fast is not self.net and not found[0].isfinite().all():  # beyond 65,504, float16's largest
+            found = self._sweep(self.net, split, perturb, levels, seed, keywords)
+        return found
+
+    def _sweep(self, net, split, perturb, levels, seed, keywords):
         blocks, loss, correct = self.splits[split].split(BLOCK), [], []
+        dtype = self.dtype if net is self.fast else torch.float32
         for first in range(0, len(blocks), self.blocks):
             members = range(first, min(first + self.blocks, len(blocks)))
             loaded = [self.pack.batch(blocks[member]) for member in members]
@@ -99,7 +113,7 @@ class Bench:
             generators = [devices.generator("cpu", self.seed, *seed, split, member) for member in members]
             levelwise = [perturb(images, own, levels, generator, self.net, **keywords) if perturb else [images]
                          for (images, own), generator in zip(loaded, generators)]
-            logits = [self.net(torch.cat(images)) for images in zip(*levelwise, strict=True)]
+            logits = [net(torch.cat(images).to(dtype)).float() for images in zip(*levelwise, strict=True)]
             loss.append(torch.stack([cross_entropy(level, labels, reduction="none") for level in logits]))
             correct.append(torch.stack([level.argmax(1) == labels for level in logits]))
         return torch.cat(loss, 1), torch.cat(correct, 1)

@@ -40,7 +40,8 @@ def main(doc, modules):
     pack = data.load(args.data, device)
     if metadata["data"] != pack.fingerprint:
         raise SystemExit(f"{minimum}: trained on other data than {args.data}; measure it on the pack it was trained on")
-    bench, hardware = measure.Bench(model, pack, args), devices.describe(device)
+    bench = measure.Bench(model, pack, args)
+    hardware = devices.describe(device, bench.dtype)
     root = {"kind": "passport", "minimum": minimum.name, "method": minimum.name.rpartition("-")[0]} | files.stamp(
         vars(args), metadata["seed"], metadata["sha256"], hardware)
     part = out.with_suffix(".part.h5")
@@ -53,7 +54,7 @@ def main(doc, modules):
         options = {key: getattr(args, f"{name}_{key}") for key in getattr(module, "OPTIONS", {})}
         for group, (batchnorm, variant) in measure.groups(module, bench.model).items():
             settings = {"levels": levels, "repeats": repeats, "batchnorm": batchnorm, "options": options} | {
-                key: getattr(args, key) for key in ("images", "batchnorm_images", "batch_size", "seed")}
+                key: getattr(args, key) for key in ("images", "batchnorm_images", "batch_size", "seed")} | {"precision": str(bench.dtype)[6:]}
             fingerprint = files.sha256(group, settings, metadata["sha256"], pack.fingerprint, files.source(module.__file__, *CODE))
             if group in old and old[group][0]["fingerprint"] == fingerprint:
                 groups[group] = old[group]

@@ -81,11 +81,11 @@ def mixed(count):
 
 
 @torch.no_grad()
-def recompute_batchnorm(model, pack, index, batch_size=500):
+def recompute_batchnorm(model, pack, index, batch_size=500, dtype=torch.float32):
     """Replaces BatchNorm's running statistics by those of the images `index`, each batch weighted by its number of images.
 
     The images come in a fixed random order: a pack is sorted by class, and a batch of few classes varies less than the data do. Only BatchNorm
-    layers run in train mode meanwhile (no dropout); every module's mode and momentum are restored.
+    layers run in train mode meanwhile (no dropout); every module's mode and momentum are restored. Other layers compute in `dtype`.
     """
     index = index[mixed(len(index))]
     layers = [module for module in model.modules() if isinstance(module, _BatchNorm)]
@@ -100,23 +100,25 @@ def recompute_batchnorm(model, pack, index, batch_size=500):
         seen += len(at)
         for layer in layers:
             layer.momentum = len(at) / seen  # running ← (1−m)·running + m·batch: the sample-weighted mean over all batches so far
-        model(pack.batch(at)[0])
+        with devices.autocast(pack.device, dtype):
+            model(pack.batch(at)[0])
     for module, training in modes.items():
         module.training = training
     for layer, momentum in momenta.items():
         layer.momentum = momentum
 
 
-def fold(model):
-    """(network, refold): a copy of `model` in eval mode with every BatchNorm folded into the convolution before it: the same function,
-    fewer passes over memory. `refold()` brings it up to date after weights or statistics of `model` moved.
+def fold(model, dtype=torch.float32):
+    """(network, fast, refold): a copy of `model` in eval mode with every BatchNorm folded into the convolution before it: the same function,
+    fewer passes over memory; `fast` is that in `dtype`, images and logits too. `refold()` brings both up to date after weights or statistics
+    of `model` moved.
 
-    Which BatchNorm follows which convolution is read from the traced graph; a network that cannot be traced is returned as it is.
+    Which BatchNorm follows which convolution is read from the traced graph; a network that cannot be traced is returned as it is, twice.
     """
     try:
         net = fx.symbolic_trace(conv.plain(copy.deepcopy(model).eval()))
     except (fx.proxy.TraceError, TypeError):
-        return model, lambda: None
+        return model, model, lambda: None
     modules, folded = dict(net.named_modules()), {}
     targets = [node.target for node in net.graph.nodes]
     for node in list(net.graph.nodes):
@@ -130,6 +132,10 @@ def fold(model):
     net.delete_all_unused_submodules()
     net.recompile()
     conv.use_matrix_products(net)
+    fast = net if dtype == torch.float32 else copy.deepcopy(net).to(dtype)
+    for module in fast.modules():
+        if isinstance(module, _BatchNorm):  # one that follows no convolution: PyTorch keeps its statistics in float32
+            module.float()
     source = dict(model.named_modules())
 
     @torch.no_grad()
@@ -139,11 +145,12 @@ def fold(model):
             from_, norm = source[convolution], source[batchnorm]
             state[f"{convolution}.weight"], state[f"{convolution}.bias"] = fuse_conv_bn_weights(
                 from_.weight, from_.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
-        for name, value in net.state_dict().items():
-            value.copy_(state[name])
+        for own in {net, fast}:
+            for name, value in own.state_dict().items():
+                value.copy_(state[name])
 
     refold()
-    return net, refold
+    return net, fast, refold
 
 
 class Average:

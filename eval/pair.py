@@ -43,11 +43,11 @@ def main():
     layers = {name: weights.distance({name: value}, {name: other_groups["all"][name]})["raw"] for name, value in groups["all"].items()}
     bench = measure.Bench(model, pack, args)
     a, b = ({name: value.to(device, copy=True) for name, value in net.state_dict().items()} for net in (model, other))
-    settings = {key: getattr(args, key) for key in ("images", "batchnorm_images", "batch_size", "points")}
+    settings = {key: getattr(args, key) for key in ("images", "batchnorm_images", "batch_size", "points")} | {"precision": str(bench.dtype)[6:]}
     fingerprint = files.sha256(settings, metadata["sha256"], other_metadata["sha256"], pack.fingerprint)
     paths = {"path": line(bench, a, b, args.points, recompute=False), "path_recomputed": line(bench, a, b, args.points, recompute=True)}
     with files.write(args.out) as file:
-        file.attrs.update(files.stamp(settings, args.seed, fingerprint, devices.describe(device)))
+        file.attrs.update(files.stamp(settings, args.seed, fingerprint, devices.describe(device, bench.dtype)))
         file.attrs.update(kind="pair", minima=json.dumps([folder.name for folder in minima]),
                           shared_start=metadata["seed"] == other_metadata["seed"], classes=len(pack.classes))
         for group, values in distances.items():

@@ -12,7 +12,6 @@ MEASURE_gaussian_noise = --gaussian-noise-levels 0,0.1 --gaussian-noise-repeats 
 MEASURE_square_mask    = --square-mask-levels 0,0.25 --square-mask-repeats 2
 MEASURE_fgsm           = --fgsm-levels 0,0.004
 MEASURE_local_energy   = --local-energy-levels 0,0.1 --local-energy-repeats 2
-MORE     = yes
 MEASURE_pgd            = --pgd-levels 0,0.004
 MEASURE_corruptions    = --corruptions-levels 0,3
 MEASURE_local_energy_layers = --local-energy-layers-levels 0,0.1 --local-energy-layers-repeats 1

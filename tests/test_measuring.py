@@ -38,9 +38,10 @@ def bench(pack, minimum):
     return make_bench(pack, minimum)
 
 
-def make_bench(pack, minimum, batch_size=500, images=60):
+def make_bench(pack, minimum, batch_size=500, images=60, precision="auto"):
     net = model.load(minimum / "weights.safetensors")[0]
-    return measure.Bench(net, pack, SimpleNamespace(seed=0, images=images, batchnorm_images=70, batch_size=batch_size))
+    return measure.Bench(net, pack, SimpleNamespace(seed=0, images=images, batchnorm_images=70, batch_size=batch_size,
+                                                     precision=precision, no_compile=False))
 
 
 def both(file, group):
@@ -200,7 +201,7 @@ def test_folding_batchnorm_changes_nothing(arch):
             for values in layer.running_mean, layer.weight, layer.bias:
                 torch.nn.init.normal_(values)
             layer.running_var.uniform_(0.5, 2)
-    folded, refold = weights.fold(net)
+    folded, _, refold = weights.fold(net)
     images = torch.rand(2, 3, 224, 224, dtype=torch.float64)
     with torch.no_grad():
         for _ in range(2):
@@ -232,6 +233,42 @@ def test_31_epsilons_cost_one_gradient_and_31_forward_passes(bench, monkeypatch)
     assert found["test/loss"].shape == (31, 1)
     # A batch a split: 1 forward pass for the gradient, 30 for the levels above 0; level 0 is the clean pass, made once for all measurements.
     assert len(gradients) == 2 and forwards.count(True) == 2 and forwards.count(False) == 60
+
+
+def test_float16_is_float32_up_to_rounding_and_gives_way_where_it_overflows(pack, minimum):
+    """A GPU's way of measuring, on this CPU: forward passes in float16 on folded weights that follow every move; gradients stay float32."""
+    exact, low = (make_bench(pack, minimum, precision=precision) for precision in ("float32", "float16"))
+    assert exact.fast is exact.net and next(low.fast.parameters()).dtype == torch.float16 and next(low.net.parameters()).dtype == torch.float32
+    for name in "gaussian_noise", "fgsm", "local_energy":
+        module = MODULES[name]
+        for batchnorm in getattr(module, "BATCHNORM", ["stored"]):
+            variant = measure.groups(module, low.model)[measure.name_of(module)][1]
+            ours, theirs = (measure.group(bench, module, [0, 0.01, 0.02], 1, batchnorm, weights.conv_linear(bench.model) if variant else {})
+                            for bench in (low, exact))
+            for split in "train", "test":
+                np.testing.assert_allclose(ours[f"{split}/loss"], theirs[f"{split}/loss"], rtol=5e-3, atol=5e-3)
+                assert (ours[f"{split}/loss"] != theirs[f"{split}/loss"]).any()
+    with low.moved():
+        low.model.bn1.weight.mul_(1e6)
+        low.model.layer1[0].bn1.running_var.mul_(1e4)
+        low.settle()
+        loss = low.sweep("test")[0]
+        assert loss.isfinite().all() and not low.fast(pack.batch(low.splits["test"])[0].half()).isfinite().all()
+    assert low.sweep("test")[0].max() < 100
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_what_measures_compiles_and_follows_moves(pack, minimum, precision):
+    bench = make_bench(pack, minimum, precision=precision)
+    plain = bench.sweep("test")[0]
+    torch._dynamo.reset()
+    bench.fast.compile(backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(bench.sweep("test")[0], plain, rtol=1e-3, atol=1e-3)
+    with bench.moved():
+        bench.model.fc.bias.add_(torch.arange(5.0))
+        bench.settle()
+        assert (bench.sweep("test")[0] - plain).abs().max() > 0.5
+    torch.testing.assert_close(bench.sweep("test")[0], plain, rtol=1e-3, atol=1e-3)
 
 
 def test_gaussian_noise_is_clamped_and_has_its_sigma(bench):

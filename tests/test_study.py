@@ -16,7 +16,7 @@ from common.files import write as written
 
 
 def make(*arguments, folder):
-    return subprocess.run(["make", "PROFILE=smoke", f"PYTHON={sys.executable}", f"A={folder}", *arguments], cwd=ROOT, capture_output=True,
+    return subprocess.run(["make", "PROFILE=smoke", "MORE=yes", f"PYTHON={sys.executable}", f"A={folder}", *arguments], cwd=ROOT, capture_output=True,
                           text=True)
 
 

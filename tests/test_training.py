@@ -9,6 +9,8 @@ import torch
 import torchvision
 from conftest import SHORT, run, words
 from safetensors.torch import load_file
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from common import device, loop, model, pretrain, transfer, weights
 
@@ -221,6 +223,86 @@ def test_resnet18_is_torchvision_s():
     for net in ours, theirs:
         net.double()
     torch.testing.assert_close(ours(images.double()), theirs(images.double()), rtol=1e-9, atol=1e-9)
+
+
+class Tape(TorchDispatchMode):
+    """A CUDA graph's rules, on a CPU: the operations of one call are written down with their tensors, and a replay runs them again on these very
+    tensors, without any Python of the step. What is written down is also run: a replay right after recording does nothing."""
+
+    def __init__(self, body):
+        super().__init__()
+        self.calls, self.fresh = [], True
+        with self:
+            body()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        assert function is not torch.ops.aten._local_scalar_dense.default, "a step that asks for a value waits for the device"
+        self.calls.append((function, args, kwargs or {}, out))
+        return out
+
+    def __call__(self):
+        if self.fresh:
+            self.fresh = False
+            return
+        with torch.no_grad():
+            for function, args, kwargs, out in self.calls:
+                for old, new in zip(*map(tree_leaves, (out, function(*args, **kwargs)))):
+                    if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():
+                        old.detach().view(new.shape).copy_(new)  # its shape may have been changed in place since
+
+
+class Taped(device.Replayed):
+    """Replayed, as on a GPU, with a tape for the graph."""
+    tapes = []
+
+    def __init__(self, body, generator, enabled):
+        super().__init__(body, generator, True)
+
+    def warm_up(self):
+        self.body()
+
+    def record(self):
+        self.tapes.append(Tape(self.body))
+        return self.tapes[-1]
+
+
+@pytest.mark.parametrize("script", [f"train.{name}" for name in words("METHODS")] + [f"finetune.{name}" for name in words("MODES")])
+def test_a_whole_step_replays_as_one_graph(script, pack_file, minimum, tmp_path, monkeypatch):
+    """Forward, noise, backward, update, path and metrics, recorded once and replayed, give what they give step by step, to the last bit."""
+    results = []
+    for replayed in False, True:
+        if replayed:
+            monkeypatch.setattr(loop.devices, "Replayed", Taped)
+            Taped.tapes.clear()
+        out = tmp_path / str(replayed)
+        own = ["--minimum", minimum, "--out", out / "runs.h5", "--runs", 1] if "finetune" in script else ["--out", out]
+        run(monkeypatch, script, "--data", pack_file, *own, *SHORT, *EXTRA.get(script.split(".")[1], []), "--decay-from", 0.1)
+        with h5py.File(next(out.glob("*.h5"))) as file:
+            curves = {}
+            file.visititems(lambda name, item: curves.update({name: item[()]}) if isinstance(item, h5py.Dataset) and name != "seconds" else None)
+        results.append((curves, load_file(out / "weights.safetensors") if "train" in script else {}))
+    assert len(Taped.tapes) == 1 and len(Taped.tapes[0].calls) > 500 and not Taped.tapes[0].fresh
+    for own, other in zip(*results):
+        assert own.keys() == other.keys()
+        for name in own:
+            np.testing.assert_array_equal(own[name], other[name], name)
+
+
+def test_a_compiled_step_is_the_step(pack_file, tmp_path, monkeypatch):
+    """Forward and backward through AOTAutograd, as on a GPU, with resume's own names."""
+    plain, _ = train(monkeypatch, "noisy_adam", pack_file, tmp_path / "plain")
+    fit = loop.fit
+
+    def compiled(run, *args, **keywords):
+        torch._dynamo.reset()
+        run.model.compile(backend="aot_eager", fullgraph=True)
+        return fit(run, *args, **keywords)
+
+    monkeypatch.setattr(loop, "fit", compiled)
+    curves, saved = train(monkeypatch, "noisy_adam", pack_file, tmp_path / "compiled")
+    np.testing.assert_allclose(curves["running/loss"], plain["running/loss"], rtol=1e-3)
+    assert set(saved) == set(model.build("resnet18", 5, 0).state_dict())
 
 
 @pytest.mark.parametrize("size", [32, 64, 40])
