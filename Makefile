@@ -46,6 +46,7 @@ TUNE_noisy_adam = sigma=0.03 sigma=0.05 sigma=0.1
 TUNE_swa      = swa-lr=2e-4 swa-lr=5e-4
 TUNE_FINETUNE_LR = 3e-5 1e-4 3e-4
 TUNE_RUNS     = 3
+BENCH         =
 
 ifeq ($(wildcard profiles/$(PROFILE).mk),)
 $(error PROFILE=$(PROFILE): no such profile; there are $(patsubst profiles/%.mk,%,$(wildcard profiles/*.mk)))
@@ -100,7 +101,7 @@ first = $(firstword $(subst -, ,$1))
 last  = $(lastword $(subst -, ,$1))
 flags = $(addprefix --,$(call rest,$(subst --, ,$1)))
 
-.PHONY: help all test report tune setup clean FORCE
+.PHONY: help all test report tune bench setup clean FORCE
 help:
 	@echo 'make all                 the whole study of a profile: pretrain, measure, compare, finetune, report'
 	@echo 'make all MORE=1          the same with the measurements of MEASUREMENTS_MORE'
@@ -108,6 +109,7 @@ help:
 	@echo 'make tune                try lr, batch size, … on the val split and print a table with the choice'
 	@echo 'make report              the report alone, from the files as they are; PARTIAL=1 also where some are missing'
 	@echo 'make $A/adam-0/passport.h5  any one file; make -n all shows what would run'
+	@echo 'make bench               speed of this machine at the profile'"'"'s image size: a plain script, ours, and what the hardware allows'
 	@echo 'make setup               the environment in .venv alone;  make clean  removes $A'
 	@echo
 	@$(foreach v,PROFILE METHODS CONTROLS SEEDS MEASUREMENTS MEASUREMENTS_MORE MODES RUNS EPOCHS THREADS JOBS PYTHON LAUNCH IMAGENET CIFAR,printf '  %-17s %s\n' '$v' '$($v)';)
@@ -122,6 +124,8 @@ report: | $(READY)
 tune: $(TUNINGS)
 	@$(RUN) -m eval.tuning $(TUNINGS) > $A/tune/table.txt
 	@cat $A/tune/table.txt
+bench: | $(READY)
+	env -u OMP_NUM_THREADS -u MKL_NUM_THREADS $(RUN) -m tests.bench --out $(or $(OUT),$A/bench) $(BENCH)
 setup: $(READY)
 clean:
 	rm -rf $A
@@ -146,7 +150,7 @@ $(call kept,report,$(REPORT))
 $(call kept,tune,$(TUNE))
 $A/flags/%:
 	@mkdir -p $(@D) && printf '%s' '$(FLAGS_$*)' > $@
-ifneq ($(filter-out help test setup clean report,$(or $(MAKECMDGOALS),help)),)
+ifneq ($(filter-out help test setup clean report bench,$(or $(MAKECMDGOALS),help)),)
 ifeq ($(or $(FLAGS_prepare-pretrain),$(wildcard $A/data/pretrain.h5)),)
 $(error PROFILE=$(PROFILE) needs IMAGENET=folder with train/CLASS/*.jpg and val/CLASS/*.jpg)
 endif

@@ -16,3 +16,4 @@ MEASURE_adaptive_sharpness = --adaptive-sharpness-images 250
 MEASURE_hessian        = --hessian-images 100 --hessian-iterations 20 --hessian-vectors 10
 PAIR     = --images 250 --batchnorm-images 250 --points 11
 FINETUNE = --epochs 4 --batch-size 32 --lr 1e-3 --decay-from 0.5 --train-images 250
+BENCH    = --image-size 32 --batch-size 32

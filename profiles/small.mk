@@ -34,3 +34,4 @@ TUNE      = --epochs 2
 TUNE_METHODS = adam
 TUNE_BATCH   = 32 128
 TUNE_FINETUNE_LR = 3e-4 1e-3
+BENCH     = --image-size 64 --batch-size $(BATCH)

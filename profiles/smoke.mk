@@ -22,3 +22,4 @@ PAIR     = --images 10 --batchnorm-images 50 --points 3
 FINETUNE = --epochs 1 --batch-size 32 --lr 1e-3 --train-images 50
 TUNE_LR  = 1e-3
 TUNE_BATCH = 32
+BENCH    = --image-size 32 --batch-size 32

@@ -105,3 +105,15 @@ def test_subsets_are_stratified_and_fixed(pack):
     assert set(index.tolist()) <= set(pack.indices("test").tolist())
 
 
+
+
+def test_a_large_file_is_hashed_in_pieces_and_every_byte_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "PIECE", 1000)
+    with files.write(tmp_path / "large.h5") as file:
+        file["values"] = np.arange(1000)
+    files.read(tmp_path / "large.h5").close()
+    whole = (tmp_path / "large.h5").read_bytes()
+    for at in files.USER_BLOCK, files.USER_BLOCK + 1000, len(whole) - 1:
+        (tmp_path / "large.h5").write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1:])
+        with pytest.raises(SystemExit, match="a byte changed"):
+            files.read(tmp_path / "large.h5")
