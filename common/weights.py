@@ -100,7 +100,7 @@ def recompute_batchnorm(model, pack, index, batch_size=500, dtype=torch.float32)
         seen += len(at)
         for layer in layers:
             layer.momentum = len(at) / seen  # running ← (1−m)·running + m·batch: the sample-weighted mean over all batches so far
-        with devices.autocast(pack.device, dtype):
+        with devices.autocast(next(model.parameters()).device, dtype):
             model(pack.batch(at)[0])
     for module, training in modes.items():
         module.training = training
@@ -134,7 +134,7 @@ def fold(model, dtype=torch.float32):
     conv.use_matrix_products(net)
     fast = net if dtype == torch.float32 else copy.deepcopy(net).to(dtype)
     for module in fast.modules():
-        if isinstance(module, _BatchNorm):  # one that follows no convolution: PyTorch keeps its statistics in float32
+        if isinstance(module, _BatchNorm) and fast is not net:  # one that follows no convolution: PyTorch keeps its statistics in float32
             module.float()
     source = dict(model.named_modules())
 

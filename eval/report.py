@@ -5,6 +5,7 @@ Every number comes from the files named. Their kind is read from their contents;
 import json
 import os
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from itertools import chain
 from pathlib import Path
 
@@ -41,13 +42,13 @@ def main():
     methods = study.grouped(rows, lambda row: row["method"])
     minima = {row["minimum"]: [row] for row in rows}
     style, pair_style = figures.styles(methods), figures.styles(pair.label for pair in pairs)
-    head, parts = [page.element("h1", QUESTION)], []
+    head, parts, pdfs, aside = [page.element("h1", QUESTION)], [], {}, ProcessPoolExecutor(1)  # draws PDFs, for which the page does not wait
 
     def show(name, figure, caption, sources, groups=("",)):
         """A figure into figures/ and the page; `sources`: its files, `groups`: where in them."""
         svg = figures.svg(figure)
         page.write(args.out / "figures" / f"{name}.svg", svg.replace("<svg", '<svg style="background:#fff"', 1))
-        page.write(args.out / "figures" / f"{name}.pdf", figures.pdf(figure))
+        pdfs[args.out / "figures" / f"{name}.pdf"] = aside.submit(figures.pdf, figure)
         lines = [(os.path.relpath(result.path, args.out), f"/{group}", result.groups.get(group, result.attrs)["command"])
                  for result in sources for group in groups if not group or group in result.groups or any(at.startswith(f"{group}/") for at in result.data)]
         parts.append(page.figure(svg, caption, lines))
@@ -205,6 +206,8 @@ def main():
         "question": QUESTION, "profile": args.profile, "data": data, "notes": notes, "null": "not a number, or no bound", "alpha": verdicts.ALPHA,
         "verdicts": tests, "how verdicts are reached": verdicts.METHOD, "claims": tested, "how claims are decided": claims.METHOD,
         "files": [{"path": str(result.path)} | {key: result.attrs[key] for key in ("kind", "seed", "commit", "code", "device", "command")} for result in loaded]}))
+    for path, drawn in pdfs.items():
+        page.write(path, drawn.result())
     page.write(args.out / "index.html", page.document(QUESTION, [*head, page.contents(parts), *parts]))
     if tests:
         print("\n".join([verdicts.answer(tests, rows), *(f"  {outcome}: {text}" for outcome, text in sentences.items())]))
