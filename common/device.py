@@ -15,6 +15,7 @@ def choose(name="auto"):
         raise SystemExit("--device cuda: PyTorch sees no GPU here; use --device cpu, or start the container with --gpus all")
     # Measurements live on differences smaller than TF32's 10 bits of mantissa; training uses autocast, which does not need it.
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = True  # shapes stay the same: the fastest convolution is looked for once
     return torch.device(name)
 
 

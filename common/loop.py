@@ -129,7 +129,7 @@ def fit(run, step, optimizer, lr=None, state=None, parts=1, before=False):
         group["lr"] = run.lr
     fast = run.device.type == "cuda" and not args.no_compile
     if fast:
-        run.model.compile()
+        run.model.compile(dynamic=False)
     if before and done == 0 and not curves["epoch"]:
         _record(run, 0, monotonic())
         yield SimpleNamespace(epoch=0, last=True, accuracy=None)

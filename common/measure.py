@@ -68,7 +68,7 @@ class Bench:
         self.dtype = devices.measuring_dtype(pack.device, args.precision)
         self.net, self.fast, self.refold = weights.fold(self.model, self.dtype)
         if pack.device.type == "cuda" and not args.no_compile and self.fast is not self.model:
-            self.fast.compile()
+            self.fast.compile(dynamic=False)
         self.splits = {split: pack.subset(split, args.images) for split in SPLITS}
         self.batchnorm_images = pack.subset("train", args.batchnorm_images)
         self.blocks = -(-(args.batch_size or (10 * BLOCK if pack.device.type == "cuda" else BLOCK)) // BLOCK)

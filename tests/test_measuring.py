@@ -262,12 +262,14 @@ def test_what_measures_compiles_and_follows_moves(pack, minimum, precision):
     bench = make_bench(pack, minimum, precision=precision)
     plain = bench.sweep("test")[0]
     torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
     bench.fast.compile(backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(bench.sweep("test")[0], plain, rtol=1e-3, atol=1e-3)
     with bench.moved():
         bench.model.fc.bias.add_(torch.arange(5.0))
         bench.settle()
         assert (bench.sweep("test")[0] - plain).abs().max() > 0.5
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1  # once, for all moves
     torch.testing.assert_close(bench.sweep("test")[0], plain, rtol=1e-3, atol=1e-3)
 
 
