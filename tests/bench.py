@@ -29,20 +29,20 @@ from torch.nn.functional import cross_entropy
 
 from common import cli, data, device as devices, files, loop, measure, model as models, prepare, pretrain, weights
 
-CLASSES, PER_CLASS, WIDE, HIGH = 50, 82, 500, 375
+CLASSES, PER_CLASS, WIDE, HIGH = 50, 40, 500, 375
 GFLOP = 0.91 / 112**2  # of a forward pass, a pixel: 0.46 GMAC at 112 x 112
 MB = 17 / 112**2  # activations moved in training, a pixel, in 16 bits
 
 
-def stand_ins(root, per_class):
-    """root/{train,val}/cKK/*.jpg: 64 different JPEGs, linked as often as it takes."""
+def stand_ins(root, per_class, tested):
+    """root/{train,val}/cKK/*.jpg, `per_class` and `tested` a class: 64 different JPEGs, linked as often as it takes."""
     rng, kept = np.random.default_rng(0), []
     for k in range(64):
         small = Image.fromarray(rng.integers(0, 256, (24, 32, 3), np.uint8)).resize((WIDE, HIGH), Image.Resampling.BICUBIC)
         grain = np.asarray(small, np.int16) + rng.integers(-12, 13, (HIGH, WIDE, 3))
         kept.append(root / f"{k}.jpg")
         Image.fromarray(grain.clip(0, 255).astype(np.uint8)).save(kept[-1], quality=90)
-    for split, count in ("train", per_class), ("val", 50):
+    for split, count in ("train", per_class), ("val", tested):
         for label in range(CLASSES):
             folder = root / split / f"c{label:02}"
             folder.mkdir(parents=True)
@@ -172,7 +172,7 @@ def training(args, clock, root, pack, folder, workers, dtype):
     # The same network and precision, step by step on one batch: what the loop adds, and where the time goes.
     run, optimizer, step = our_run(args, pack, folder, 1, images)
     if clock.device.type == "cuda":
-        run.model.compile()
+        run.model.compile(dynamic=False)
     at, parts = run.train[:batch].to(pack.images.device), {}
     held, labels = pack.batch(at)
     run.model.train()
@@ -202,16 +202,17 @@ def measuring(args, clock, root, pack, workers, dtype):
             found[what][f"{name}: whole script"] = clock.rate(steps * batch, lambda: call(plain.batches(steps)))
             held = list(plain.batches(1)) * steps
             found[what][f"{name}: pass alone"] = clock.rate(steps * batch, lambda: call(held))
-    bench = our_bench(pack, steps * batch)
+    bench = our_bench(pack, 2500 if args.full else batch)
+    count = len(bench.splits["test"])
     fgsm, energy = (import_module(f"eval.{name}") for name in ("fgsm", "local_energy"))
-    found["evaluation"]["ours"] = clock.rate(steps * batch, lambda: bench.sweep("test"))
-    levels = fgsm.LEVELS if args.full else fgsm.LEVELS[::5]
+    found["evaluation"]["ours"] = clock.rate(count, lambda: bench.sweep("test"))
+    levels = fgsm.LEVELS if args.full else fgsm.LEVELS[::6]
     bench.splits = {"test": bench.splits["test"]}
     bench.clean("stored")
     both = SimpleNamespace(**vars(fgsm) | {"SPLITS": ["test"]}), SimpleNamespace(**vars(energy) | {"SPLITS": ["test"]})
-    found["FGSM"]["ours"] = clock.rate(steps * batch * (len(levels) - 1), lambda: measure.group(bench, both[0], levels, 1))
+    found["FGSM"]["ours"] = clock.rate(count * (len(levels) - 1), lambda: measure.group(bench, both[0], levels, 1))
     moved = weights.conv_linear(bench.model)
-    found["local energy"]["ours"] = clock.rate(steps * batch * 3, lambda: measure.group(bench, both[1], [0, 0.1, 0.2, 0.3], 1, "stored", moved))
+    found["local energy"]["ours"] = clock.rate(count * 2, lambda: measure.group(bench, both[1], [0, 0.1, 0.2], 1, "stored", moved))
     return found
 
 
@@ -273,9 +274,9 @@ def scaling(args, clock, root, folder):
     minimum.mkdir(exist_ok=True)
     models.save(minimum / "weights.safetensors", models.build("resnet18", CLASSES, 0).state_dict(), arch="resnet18", classes=pack.classes,
                 image_size=pack.image_size, seed=0, data=pack.fingerprint)
-    battery = ["eval.battery", "--data", folder / "pack.h5", "--minimum", minimum, "--images", measure.BLOCK, "--device", args.device, "clean", "--out"]
-    seconds = [spawn(*battery, folder / f"{k}.h5")[0] for k in range(4)]
-    found["minima"] = [(k + 1, sum(seconds[:k + 1])) for k in range(4)]
+    battery = ["eval.battery", "--data", folder / "pack.h5", "--minimum", minimum, "--images", 50, "--batchnorm-images", 50, "--device", args.device, "clean", "--out"]
+    seconds = [spawn(*battery, folder / f"{k}.h5")[0] for k in range(3)]
+    found["minima"] = [(k + 1, sum(seconds[:k + 1])) for k in range(3)]
     memory = {"measuring": [], "packing": []}
     for part in 4, 2, 1:
         own = folder / f"part{part}.h5"
@@ -353,7 +354,7 @@ def main():
         folder = Path(folder)
         root = folder / "images"
         root.mkdir()
-        stand_ins(root, args.per_class)
+        stand_ins(root, args.per_class, 50 if device.type == "cuda" else 10)
         for what, call in {
             "ceilings": lambda: ceilings(clock, dtype),
             "packing": lambda: packing(args, clock, root, folder, args.threads),
@@ -363,6 +364,7 @@ def main():
         }.items():
             began = perf_counter()
             result[what] = call()
+            (args.out / "bench.json").write_text(json.dumps(result, indent=1) + "\n")  # what is cut short keeps what it has
             print(f"{what}: {perf_counter() - began:.0f} s", flush=True)
     result["training"], result["shares"] = result["training"]
     result["scaling"], result["memory"] = result["scaling"]
