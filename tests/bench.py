@@ -173,19 +173,19 @@ def training(args, clock, root, pack, folder, workers, dtype):
     run, optimizer, step = our_run(args, pack, folder, 1, images)
     if clock.device.type == "cuda":
         run.model.compile(dynamic=False)
-    at, parts = run.train[:batch].to(pack.images.device), {}
+    at = run.train[:batch].to(pack.images.device)
     held, labels = pack.batch(at)
     run.model.train()
 
-    def part(name, call):
-        parts[name] = statistics.median(clock.once(call) for _ in range(2 * args.repeats))
-
     bare = clock.rate(images, lambda: [step(held, labels) for _ in range(steps)])
-    part("data", lambda: pack.batch(at))
-    losses = []
-    part("forward", lambda: losses.append(run.forward(held, labels)[0]))
-    part("backward", lambda: run.backward(losses.pop(), optimizer))
-    part("optimizer", lambda: run.update(optimizer))
+    seconds = {"data": [], "forward": [], "backward": [], "optimizer": []}
+    for _ in range(2 * args.repeats):  # in turn, as in a step: a forward pass that keeps its predecessors' activations measures memory
+        seconds["data"].append(clock.once(lambda: pack.batch(at)))
+        losses = []
+        seconds["forward"].append(clock.once(lambda: losses.append(run.forward(held, labels)[0])))
+        seconds["backward"].append(clock.once(lambda: run.backward(losses.pop(), optimizer)))
+        seconds["optimizer"].append(clock.once(lambda: run.update(optimizer)))
+    parts = {name: statistics.median(values) for name, values in seconds.items()}
     found["ours: bare forward, backward, step"] = bare
     total = batch / found["ours: whole loop"]["median"]
     shares = {name: seconds / total for name, seconds in parts.items()}
@@ -226,15 +226,24 @@ def bare(path, size):
     return int(prepare.picture((path,), size)[0, 0, 0])
 
 
+WRAPPED = """
+import runpy, sys
+sys.argv.pop(0)
+try:
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+finally:
+    print(*[line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")])
+"""
+
+
 def spawn(*words):
-    """(seconds, peak memory in MB) of one of our commands."""
+    """(seconds, peak memory in MB) of one of our commands. Linux tells the peak; what wait4 says would hold this process's own."""
     began = perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", *map(str, words)], stdout=subprocess.DEVNULL, cwd=files.ROOT)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = status
-    if status:
-        raise SystemExit(f"{' '.join(map(str, words))}: failed")
-    return perf_counter() - began, usage.ru_maxrss / 1024
+    words = list(map(str, words))
+    done = subprocess.run([sys.executable, "-c", WRAPPED, *words], capture_output=True, text=True, cwd=files.ROOT)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(words)}: failed: {done.stderr[-500:]}")
+    return perf_counter() - began, int(done.stdout.split()[-1]) / 1024
 
 
 def packing(args, clock, root, folder, workers):
