@@ -67,6 +67,8 @@ class Bench:
         self.model, self.pack, self.seed = model.to(pack.device).eval().requires_grad_(False), pack, args.seed
         self.dtype = devices.measuring_dtype(pack.device, args.precision)
         self.net, self.fast, self.refold = weights.fold(self.model, self.dtype)
+        if self.fast is self.net:  # also where a network could not be folded
+            self.dtype = torch.float32
         if pack.device.type == "cuda" and not args.no_compile and self.fast is not self.model:
             self.fast.compile(dynamic=False)
         self.splits = {split: pack.subset(split, args.images) for split in SPLITS}

@@ -257,6 +257,23 @@ def test_float16_is_float32_up_to_rounding_and_gives_way_where_it_overflows(pack
     assert low.sweep("test")[0].max() < 100
 
 
+def test_a_network_that_cannot_be_folded_is_measured_in_float32(pack, minimum):
+    class Branching(model.ResNet18):
+        def forward(self, images):
+            return super().forward(images) if images.sum() > 0 else None  # what depends on a value cannot be traced
+
+    net = model.load(minimum / "weights.safetensors")[0]
+    net.__class__ = Branching
+    bench = measure.Bench(net, pack, SimpleNamespace(seed=0, images=60, batchnorm_images=70, batch_size=500, precision="float16", no_compile=False))
+    assert bench.fast is bench.net is bench.model and bench.dtype == torch.float32
+    torch.testing.assert_close(bench.sweep("test")[0], make_bench(pack, minimum).sweep("test")[0], rtol=1e-3, atol=1e-3)
+
+
+def test_the_battery_tells_names_from_the_values_of_flags():
+    named = import_module("eval.battery").named
+    assert list(named(["--no-compile", "clean", "--seed", "1", "--precision=float32", "fgsm", "--out", "x.h5"])) == ["clean", "fgsm"]
+
+
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_what_measures_compiles_and_follows_moves(pack, minimum, precision):
     bench = make_bench(pack, minimum, precision=precision)
