@@ -119,10 +119,16 @@ def command():
 
 def sha256(*parts):
     """Hex digest over strings, bytes and JSON-able values, in order."""
+    return sha256_of(parts)
+
+
+def sha256_of(parts):
+    """The same over an iterable, a part in memory at a time."""
     digest = hashlib.sha256()
     for part in parts:
         data = part if isinstance(part, bytes) else json.dumps(part, sort_keys=True, default=str).encode()
-        digest.update(len(data).to_bytes(8, "big") + data)
+        digest.update(len(data).to_bytes(8, "big"))
+        digest.update(data)
     return digest.hexdigest()
 
 

@@ -9,7 +9,7 @@ import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -158,8 +158,8 @@ def pack(classes, items, args):
         split = file.create_dataset("split", data=np.array([item[2] for item in kept], np.uint8))
         split.attrs["names"] = ["train", "val", "test"]
         file.create_dataset("from", data=[item[3] for item in kept])
-        fingerprint = files.sha256(*[images[first:first + 4096].tobytes() for first in range(0, len(kept), 4096)],
-                                   labels[:].tobytes(), split[:].tobytes())
+        pieces = (images[first:first + 4096].tobytes() for first in range(0, len(kept), 4096))
+        fingerprint = files.sha256_of(chain(pieces, (labels[:].tobytes(), split[:].tobytes())))
         settings = {name: value for name, value in vars(args).items() if name not in ("out", "workers")}
         file.attrs.update(files.stamp(settings, args.seed, fingerprint, "cpu"))
         file.attrs.update(kind="pack", classes=json.dumps(classes), image_size=size, source=args.source)

@@ -165,8 +165,10 @@ def training(args, clock, root, pack, folder, workers, dtype):
         found[f"{name}: whole script"] = clock.rate(images, lambda: plain.train(plain.batches(steps)))
         held = list(plain.batches(1)) * steps
         found[f"{name}: step alone"] = clock.rate(images, lambda: plain.train(held))
-    run, _, step = our_run(args, pack, folder, args.repeats + 1, images)
-    for _ in loop.fit(run, step, _):
+    steps = max(steps, 4)  # an epoch has one checkpoint, and a real one hundreds of steps
+    images = steps * batch
+    run, optimizer, step = our_run(args, pack, folder, args.repeats + 1, images)
+    for _ in loop.fit(run, step, optimizer):
         (folder / "resume.pt").unlink(missing_ok=True)
     found["ours: whole loop"] = spread([images / seconds for seconds in run.curves["seconds"][1:]])
     # The same network and precision, step by step on one batch: what the loop adds, and where the time goes.
