@@ -13,7 +13,9 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
+from types import GeneratorType
 
 import h5py
 import numpy as np
@@ -118,14 +120,9 @@ def command():
 
 
 def sha256(*parts):
-    """Hex digest over strings, bytes and JSON-able values, in order."""
-    return sha256_of(parts)
-
-
-def sha256_of(parts):
-    """The same over an iterable, a part in memory at a time."""
+    """Hex digest over strings, bytes and JSON-able values, in order; a generator stands for what it yields, one in memory at a time."""
     digest = hashlib.sha256()
-    for part in parts:
+    for part in chain.from_iterable(part if isinstance(part, GeneratorType) else [part] for part in parts):
         data = part if isinstance(part, bytes) else json.dumps(part, sort_keys=True, default=str).encode()
         digest.update(len(data).to_bytes(8, "big"))
         digest.update(data)

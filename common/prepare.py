@@ -9,7 +9,7 @@ import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -159,7 +159,7 @@ def pack(classes, items, args):
         split.attrs["names"] = ["train", "val", "test"]
         file.create_dataset("from", data=[item[3] for item in kept])
         pieces = (images[first:first + 4096].tobytes() for first in range(0, len(kept), 4096))
-        fingerprint = files.sha256_of(chain(pieces, (labels[:].tobytes(), split[:].tobytes())))
+        fingerprint = files.sha256(pieces, labels[:].tobytes(), split[:].tobytes())
         settings = {name: value for name, value in vars(args).items() if name not in ("out", "workers")}
         file.attrs.update(files.stamp(settings, args.seed, fingerprint, "cpu"))
         file.attrs.update(kind="pack", classes=json.dumps(classes), image_size=size, source=args.source)
