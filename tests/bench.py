@@ -270,11 +270,12 @@ def scaling(args, clock, root, folder):
     pack = data.load(folder / "pack.h5", clock.device)
     found, base = {}, measure.BLOCK * (8 if clock.device.type == "cuda" else 1)
     bench, noise = our_bench(pack, 2500), import_module("eval.gaussian_noise")
-    everything = bench.splits["test"]
+    everything = pack.indices("train")
     for what, xs in ("images", [base * k for k in range(1, 6)]), ("levels", [1, 2, 4, 6, 8]):
         rows = []
         for x in xs:
             bench.splits["test"] = everything[:x if what == "images" else base]
+            assert len(bench.splits["test"]) == (x if what == "images" else base)
             levels = np.linspace(0.1, 0.5, x if what == "levels" else 1).tolist()
             run = partial(bench.sweep, "test", noise.perturb, levels, ("scaling", 0))
             if clock.device.type == "cuda" or not rows:  # compiled for every shape
@@ -309,7 +310,7 @@ def fits(rows):
 
 
 def draw(path, found, memory):
-    panels = [(f"seconds against {what}", [(what, rows)]) for what, rows in found.items()] + [("peak memory (MB) against pack (MB)", list(memory.items()))]
+    panels = [(f"seconds against {what}", [(what, rows)]) for what, rows in found.items()] + [("peak MB against MB of pack", list(memory.items()))]
     figure = Figure(figsize=(11, 2.8), layout="constrained")
     for axis, (title, series) in zip(figure.subplots(1, len(panels)), panels):
         for name, rows in series:
