@@ -7,6 +7,7 @@ val.X/. Our val is drawn from train, stratified. Each image is decoded and resiz
 import json
 import os
 import sys
+from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import islice
@@ -18,7 +19,7 @@ from tqdm import tqdm
 
 from common import cli, files, glyphs
 
-CHUNK = 256  # images that are in memory at once, for each worker
+CHUNK = 64  # images that a worker is given at a time
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
 
 
@@ -131,23 +132,23 @@ def picture(item, size):
 
 
 def pack(classes, items, args):
-    """Writes the pack: images are streamed, a few chunks in memory at a time."""
-    size, kept, broken = args.image_size, [], []
+    """Writes the pack: images are streamed, two chunks a worker in memory at a time."""
+    size, kept, broken, ahead = args.image_size, [], [], deque()
     with files.write(args.out) as file, ProcessPoolExecutor(args.workers) as pool:
         images = file.create_dataset("images", (len(items), size, size, 3), np.uint8)
         chunks = iter([items[first:first + CHUNK] for first in range(0, len(items), CHUNK)])
         bar = tqdm(total=len(items), desc=Path(args.out).name, unit=" images", disable=not sys.stderr.isatty())
-        while group := list(islice(chunks, args.workers)):
-            work = [item for chunk in group for item in chunk]
-            for item, result in zip(work, pool.map(partial(picture, size=size), work, chunksize=CHUNK)):
-                if isinstance(result, str) and not args.skip_broken:
-                    raise SystemExit(f"{result}; mend or remove it, or give --skip-broken")
-                if isinstance(result, str):
-                    broken.append(result)
-                else:
-                    images[len(kept)] = result
-                    kept.append(item)
-            bar.update(len(work))
+        while len(kept) + len(broken) < len(items):
+            ahead.extend((chunk, pool.map(partial(picture, size=size), chunk, chunksize=CHUNK)) for chunk in islice(chunks, 2 * args.workers - len(ahead)))
+            done = list(zip(*ahead.popleft()))
+            good = [(item, image) for item, image in done if not isinstance(image, str)]
+            broken += [words for _, words in done if isinstance(words, str)]
+            if broken and not args.skip_broken:
+                raise SystemExit(f"{broken[0]}; mend or remove it, or give --skip-broken")
+            if good:
+                images[len(kept):len(kept) + len(good)] = [image for _, image in good]
+                kept += [item for item, _ in good]
+            bar.update(len(done))
         bar.close()
         if broken:
             print(f"{args.out}: {len(broken)} unreadable images left out, the first: {broken[0]}", flush=True)
