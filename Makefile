@@ -20,6 +20,7 @@ MODES        = full
 SEEDS        = 0 1
 RUNS         = 5
 
+SHORT   := $(filter-out --%,$(firstword -$(MAKEFLAGS)))
 PROFILE  = demo
 EPOCHS   = 40
 THREADS  = 1
@@ -53,7 +54,7 @@ $(error PROFILE=$(PROFILE): no such profile; there are $(patsubst profiles/%.mk,
 endif
 include profiles/$(PROFILE).mk
 
-ifeq ($(filter -j%,$(MAKEFLAGS)),)
+ifeq ($(LOCKED)$(filter -j%,$(MAKEFLAGS)),)
 MAKEFLAGS += -j$(JOBS)
 endif
 export OMP_NUM_THREADS := $(THREADS)
@@ -101,7 +102,17 @@ first = $(firstword $(subst -, ,$1))
 last  = $(lastword $(subst -, ,$1))
 flags = $(addprefix --,$(call rest,$(subst --, ,$1)))
 
-.PHONY: help all test report tune bench setup clean FORCE
+.PHONY: help all test report tune bench check setup clean FORCE LOCK
+# One make at a time writes in a folder. The lock is held by make and by all that it starts, so that it ends with the last of them, killed or not.
+ifneq ($(and $(filter-out help test setup bench check report,$(MAKECMDGOALS)),$(if $(LOCKED)$(findstring n,$(SHORT))$(findstring q,$(SHORT)),,yes)),)
+$(MAKECMDGOALS): LOCK ; @:
+LOCK:
+	+@mkdir -p $A/flags; exec 9>> $A/flags/lock; flock -n -E 9 9 2> /dev/null || test $$? != 9 || \
+	{ echo "$A: $$(< $A/flags/lock) is at work here; wait for it, or stop it" >&2; exit 1; }; \
+	echo "make $(MAKECMDGOALS) (process $$$$ on $$(uname -n), since $$(date '+%F %T'))" > $A/flags/lock; \
+	find $A -name '.*.part' -delete; exec $(MAKE) --no-print-directory LOCKED=yes $(MAKECMDGOALS)
+else
+
 help:
 	@echo 'make all                 the whole study of a profile: pretrain, measure, compare, finetune, report'
 	@echo 'make all MORE=1          the same with the measurements of MEASUREMENTS_MORE'
@@ -110,22 +121,25 @@ help:
 	@echo 'make report              the report alone, from the files as they are; PARTIAL=1 also where some are missing'
 	@echo 'make $A/adam-0/passport.h5  any one file; make -n all shows what would run'
 	@echo 'make bench               speed of this machine at the profile'"'"'s image size: a plain script, ours, and what the hardware allows'
+	@echo 'make check               every file of $A against its checksum'
 	@echo 'make setup               the environment in .venv alone;  make clean  removes $A'
 	@echo
 	@$(foreach v,PROFILE METHODS CONTROLS SEEDS MEASUREMENTS MEASUREMENTS_MORE MODES RUNS EPOCHS THREADS JOBS PYTHON LAUNCH IMAGENET CIFAR,printf '  %-17s %s\n' '$v' '$($v)';)
 	@printf '  profiles          %s\n' '$(patsubst profiles/%.mk,%,$(wildcard profiles/*.mk))'
 
 all: $A/report/index.html
-ifeq ($(findstring q,$(firstword -$(MAKEFLAGS))),)
+ifeq ($(findstring q,$(SHORT)),)
 	@echo 'report: $<'
 endif
 report: | $(READY)
 	$(RUN) -m eval.report --out $A/report$(if $(PARTIAL),-partial --partial) $(REPORT_FLAGS) $(REPORTED) $(wildcard $(TUNINGS))
 tune: $(TUNINGS)
-	@$(RUN) -m eval.tuning $(TUNINGS) > $A/tune/table.txt
-	@cat $A/tune/table.txt
+	@$(RUN) -m eval.tuning $(TUNINGS) > $A/tune/.table.txt.part
+	@mv $A/tune/.table.txt.part $A/tune/table.txt && cat $A/tune/table.txt
 bench: | $(READY)
 	env -u OMP_NUM_THREADS -u MKL_NUM_THREADS $(RUN) -m tests.bench --out $(or $(OUT),$A/bench) $(BENCH)
+check: | $(READY)
+	@$(RUN) -m common.check $(sort $(shell find $A -name '[!.]*.h5' -o -name '[!.]*.safetensors'))
 setup: $(READY)
 clean:
 	rm -rf $A
@@ -163,12 +177,12 @@ $A/data/pretrain.h5 $A/data/finetune.h5: $A/data/%.h5: common/prepare.py $A/flag
 $(TRAINED:%=$A/%/weights.safetensors): $A/%/weights.safetensors: train/$$(call first,$$*).py $A/data/pretrain.h5 $A/flags/train-$$(call first,$$*)
 	$(RUN) -m train.$(call first,$*) --data $A/data/pretrain.h5 --out $(@D) --seed $(call last,$*) $(FLAGS_train-$(call first,$*))
 
-# Written by the run that made the weights, before them; touched, so that it is not older than what it depends on.
-$(TRAINED:%=$A/%/training.h5) $(SEEDS:%=$A/swa-%/last.safetensors): $$(@D)/weights.safetensors
-	@test -e $@ && touch $@ || { echo '$@: missing; remove $< and run make again' >&2; exit 1; }
+# Written by the run that made the weights, before them; touched, so that it is not older than what it depends on. What the run still held goes.
+$(TRAINED:%=$A/%/training.h5) $(TUNED_METHODS:%=$A/tune/%/training.h5) $(SEEDS:%=$A/swa-%/last.safetensors): $$(@D)/weights.safetensors
+	@test -e $@ && rm -f $(@D)/resume.h5 && touch $@ || { echo '$@: missing; remove $< and run make again' >&2; exit 1; }
 
 $(COPIED:%=$A/%/weights.safetensors): $A/swa_last-%/weights.safetensors: $A/swa-%/last.safetensors
-	@mkdir -p $(@D) && cp $< $@.part && mv $@.part $@
+	@mkdir -p $(@D) && cp $< $(@D)/.weights.part && sync $(@D)/.weights.part && mv $(@D)/.weights.part $@
 
 define PASSPORT
 $(MINIMA:%=$A/%/$1.h5): %/$1.h5: eval/battery.py $(2:%=eval/%.py) %/weights.safetensors $A/data/pretrain.h5 $A/flags/$1
@@ -191,20 +205,25 @@ $A/report/index.html: eval/report.py $(REPORT_CODE:%=common/%.py) common/paper_c
 	$(RUN) -m eval.report --out $(@D) $(REPORT_FLAGS) $(REPORTED) $(wildcard $(TUNINGS))
 
 # A setting's name is its flags: adam--lr=1e-3--batch-size=64. Finetuning is tried on the first minimum.
-$(TUNED_METHODS:%=$A/tune/%/training.h5): $A/tune/%/training.h5: train/$$(call first,$$*).py $A/data/pretrain.h5 $A/flags/tune
+$(TUNED_METHODS:%=$A/tune/%/weights.safetensors): $A/tune/%/weights.safetensors: train/$$(call first,$$*).py $A/data/pretrain.h5 $A/flags/tune
 	$(RUN) -m train.$(call first,$*) --data $A/data/pretrain.h5 --out $(@D) --epochs $(EPOCHS) $(TRAIN) $(TRAIN_$(call first,$*)) $(TUNE) $(call flags,$*)
 
 $(TUNED_MODES:%=$A/tune/finetune-%.h5): $A/tune/finetune-%.h5: finetune/$$(call first,$$*).py $A/$(firstword $(MINIMA))/weights.safetensors $A/data/finetune.h5 $A/flags/tune
 	$(RUN) -m finetune.$(call first,$*) --data $A/data/finetune.h5 --minimum $A/$(firstword $(MINIMA)) --out $@ --runs $(TUNE_RUNS) $(FINETUNE) $(FINETUNE_$(call first,$*)) --measure-on val $(call flags,$*)
 
+# Files are written whole or not at all: none is make's to delete when it is stopped.
+.PRECIOUS: $(MINIMA:%=$A/%/weights.safetensors) $(TUNED_METHODS:%=$A/tune/%/weights.safetensors) $(SEEDS:%=$A/swa-%/last.safetensors) \
+           $(REPORTED) $(TUNINGS) $A/data/pretrain.h5 $A/data/finetune.h5 $A/report/index.html
+
 test: | $(READY_TESTS)
 	$(PYTHON) -m pytest -q -n 2 --dist loadfile tests
 
+# Two profiles started at once wait for each other here, and find it done.
 .venv/ready: requirements.txt
-	python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "basins needs Python 3.11 or newer")'
-	python3 -m venv .venv
-	.venv/bin/python -m pip install -q --disable-pip-version-check -r requirements.txt
-	touch $@
+	exec 9< $<; flock 9 2> /dev/null || true; test ! $@ -nt $< || exit 0; \
+	python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "basins needs Python 3.11 or newer")'; \
+	python3 -m venv .venv; .venv/bin/python -m pip install -q --disable-pip-version-check -r $<; touch $@
 .venv/ready-tests: requirements-test.txt .venv/ready
-	.venv/bin/python -m pip install -q --disable-pip-version-check -r requirements-test.txt
-	touch $@
+	exec 9< $<; flock 9 2> /dev/null || true; test ! $@ -nt $< || exit 0; \
+	.venv/bin/python -m pip install -q --disable-pip-version-check -r $<; touch $@
+endif

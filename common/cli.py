@@ -1,19 +1,48 @@
-"""Command-line flags: one parser shape for every script, and types that refuse what makes no sense.
+"""Command-line flags: one parser shape for every script, types that refuse what makes no sense, and how a script ends.
 
 A mistake of the user ends in `raise SystemExit("FILE: what is wrong; what to do")`: one line, status 1. A traceback is for bugs.
 """
 import argparse
 import math
+import os
+import signal
+import sys
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+
+from common import files
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with defaults shown by --help and errors of one line (status 2)."""
+    """argparse with defaults shown by --help and errors of one line (status 2). From here on SIGINT and SIGTERM end the process at once."""
 
     def __init__(self, doc):
         super().__init__(description=doc, formatter_class=_Formatter, allow_abbrev=False)
+        sys.excepthook = _explain
+        for number in signal.SIGINT, signal.SIGTERM:
+            signal.signal(number, _stop)
 
     def error(self, message):
         self.exit(2, f"{self.prog}: {message} (--help lists the flags)\n")
+
+
+def _stop(number, frame):
+    """Leaves between two steps, status 130 or 143, and saves nothing: the last checkpoint is the save, as for a crash."""
+    for part in files.unfinished:
+        with suppress(OSError):
+            part.unlink()
+    os.write(2, f"{signal.Signals(number).name}: stopped; the same command goes on after what is finished\n".encode())
+    os._exit(128 + number)
+
+
+def _explain(kind, error, trace):
+    """What the machine refuses is one line, like a mistake."""
+    if isinstance(error, OSError) and error.errno:
+        print(f"{error.filename or sys.argv[0]}: {os.strerror(error.errno)}", file=sys.stderr)
+    elif isinstance(error, BrokenProcessPool):
+        print("a worker process was killed, perhaps for its memory; give fewer --workers", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -38,6 +67,7 @@ rate = _number(float, 1e-12, 1e6, "a number above 0")
 amount = _number(float, 0, 1e9, "a finite number of 0 or more")
 fraction = _number(float, 0, 1, "a number from 0 to 1")
 severity = _number(float, 0, 5, "a number from 0 to 5")
+points = _number(int, 2, 10**6, "a whole number of 2 or more")
 repeats = _number(int, 1, 255, "a whole number from 1 to 255")
 
 

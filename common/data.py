@@ -56,13 +56,13 @@ def stratify(labels, count, seed):
     return torch.from_numpy(np.sort(order[np.argsort(rank, kind="stable")[:count]]))
 
 
-def load(path, device, check=False):
+def load(path, device):
     """Opens a pack. It sits whole on the device where there is room, else a batch comes from the mapped file.
 
-    `check` reads the file once more to compare its sha256. SystemExit with one line for anything that is not a whole pack.
+    SystemExit with one line for anything that is not a whole pack: its sha256 is compared first.
     """
-    with files.read(path, check) as file:
-        if "images" not in file or "fingerprint" not in file.attrs:
+    with files.read(path) as file:
+        if file.attrs.get("kind") != "pack":
             raise SystemExit(f"{path}: not a pack of images; make one with python -m common.prepare")
         stored = file["images"]
         if stored.nbytes <= room(device):

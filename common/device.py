@@ -1,13 +1,21 @@
 """Device, precision and randomness: what every script decides the same way."""
 import os
 import platform
+from contextlib import contextmanager
 
 import torch
 
 from common import files
 
 
-def choose(name="auto"):
+def flags(parser):
+    """The flags that say where and how a script computes."""
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--deterministic", action="store_true", help="on a GPU, the same bits at every run, more slowly (a CPU always gives them)")
+    parser.add_argument("--no-compile", action="store_true", help="on a GPU, no torch.compile and no CUDA graph (a CPU never does)")
+
+
+def choose(name="auto", deterministic=False):
     """torch.device for "auto" (a GPU where there is one), "cpu" or "cuda"."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -15,7 +23,9 @@ def choose(name="auto"):
         raise SystemExit("--device cuda: PyTorch sees no GPU here; use --device cpu, or start the container with --gpus all")
     # Measurements live on differences smaller than TF32's 10 bits of mantissa; training uses autocast, which does not need it.
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cudnn.benchmark = True  # shapes stay the same: the fastest convolution is looked for once
+    torch.backends.cudnn.benchmark = not deterministic  # shapes stay the same: the fastest convolution is looked for once
+    torch.use_deterministic_algorithms(deterministic)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what the line above wants of cuBLAS; read when a GPU is first used
     return torch.device(name)
 
 
@@ -36,6 +46,17 @@ def measuring_dtype(device, name="auto"):
 def autocast(device, dtype):
     """A block whose layers compute in `dtype`; float32: as they are."""
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+
+
+@contextmanager
+def memory(images):
+    """A block in which running out of memory is one line that names --batch-size."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "allocate memory" not in str(error):
+            raise
+        raise SystemExit(f"--batch-size {images}: the device's memory does not suffice; give a smaller one") from None
 
 
 class Replayed:

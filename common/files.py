@@ -6,15 +6,19 @@ any HDF5 tool opens the file, and a truncated or flipped one is named instead of
 import functools
 import hashlib
 import json
+import multiprocessing
 import os
+import re
 import shlex
+import signal
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from itertools import chain
 from pathlib import Path
+from threading import Thread
 from types import GeneratorType
 
 import h5py
@@ -26,31 +30,63 @@ PIECE = 1 << 26  # bytes that one thread hashes at a time
 REPORT_ONLY = {"study.py", "stats.py", "verdicts.py", "claims.py", "figures.py", "page.py"}  # they read results, they make none
 
 
+unfinished = set()  # parts that this process is writing
+
+
 def replace(part, path):
     """Gives the finished file `part` its name `path`: on disk first, then visible, all at once."""
     with open(part, "rb+") as file:
         os.fsync(file.fileno())
     os.replace(part, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    os.fsync(folder)
-    os.close(folder)
+    with suppress(OSError):  # some network file systems know no fsync of a folder; the file is there
+        folder = os.open(path.parent, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+
+
+@contextmanager
+def whole(path):
+    """Where to write what becomes `path` when the block ends well, and vanishes when it does not.
+
+    SystemExit with one line where the disk is full, the quota used up, or the folder not ours to write.
+    """
+    part = path.with_name(f".{path.name}.part")  # one name: what a kill leaves is written over by the next try, or swept by make
+    unfinished.add(part)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        replace(part, path)
+    except (OSError, RuntimeError) as error:  # libhdf5 says it in words
+        number = getattr(error, "errno", None) or int((re.findall(r"errno = (\d+)", str(error)) or [0])[0])
+        if not number:
+            raise
+        raise SystemExit(f"{path}: cannot be written ({os.strerror(number)}); what was finished before is kept: mend that and run make again") from None
+    finally:
+        with suppress(OSError):
+            part.unlink()
+        unfinished.discard(part)
 
 
 @contextmanager
 def write(path):
-    """An open h5py.File that becomes `path` when the block ends well, and vanishes when it does not."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    """An open h5py.File that becomes `path` when the block ends well, and vanishes when it does not; SystemExit as in `whole`."""
+    with whole(Path(path)) as part:
         with h5py.File(part, "w", userblock_size=USER_BLOCK) as file:
             yield file
         size, digest = _digest(part)
         with open(part, "rb+") as file:
             file.write(f"basins {size} {digest}\n".encode().ljust(USER_BLOCK, b"\0"))
-        replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+
+
+def workers(count):
+    """A pool of processes that end with this one, however it ends."""
+    return ProcessPoolExecutor(count, initializer=_follow)
+
+
+def _follow():
+    for number in signal.SIGINT, signal.SIGTERM:  # what is meant for all is the first one's to answer
+        signal.signal(number, signal.SIG_IGN)
+    Thread(target=lambda: (multiprocessing.parent_process().join(), os._exit(1)), daemon=True).start()
 
 
 def _digest(path):

@@ -2,6 +2,8 @@
 
 All randomness of an epoch comes from (seed, epoch), so a resumed run draws what the uninterrupted one would have drawn.
 """
+import inspect
+import io
 import sys
 from collections import defaultdict
 from dataclasses import dataclass
@@ -27,9 +29,8 @@ def flags(parser, epochs, lr, weight_decay):
     parser.add_argument("--decay-from", type=cli.fraction, default=1.0, metavar="FRACTION",
                         help="lr is constant up to this fraction of training, then falls linearly to 0")
     parser.add_argument("--train-images", type=cli.count, default=2500, help="training images whose eval-mode curve is recorded")
-    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--precision", default="auto", choices=["auto", "bfloat16", "float16", "float32"], help="autocast of the step")
-    parser.add_argument("--no-compile", action="store_true", help="on a GPU, run step by step: no torch.compile, no CUDA graph (a CPU never does)")
+    devices.flags(parser)
     return parser
 
 
@@ -123,7 +124,7 @@ def fit(run, step, optimizer, lr=None, state=None, parts=1, before=False):
     """
     args, curves = run.args, run.curves
     lr = lr or constant_then_linear(args)
-    identity = files.sha256(run.settings, run.seed, sorted(run.measured))
+    identity = files.sha256(run.settings, run.seed, sorted(run.measured), str(run.dtype), files.code(), files.source(inspect.getfile(step)))
     done = _resume(run, optimizer, state, identity)
     for group in optimizer.param_groups:
         group["lr"] = run.lr
@@ -135,30 +136,34 @@ def fit(run, step, optimizer, lr=None, state=None, parts=1, before=False):
         yield SimpleNamespace(epoch=0, last=True, accuracy=None)
     steps = len(run.train) // args.batch_size
     ends = [steps * (part + 1) // parts for part in range(parts)]
-    sums, at = torch.zeros(2, dtype=torch.float64, device=run.device), torch.zeros(args.batch_size, dtype=torch.int64, device=run.pack.images.device)
+    sums, finite = torch.zeros(2, dtype=torch.float64, device=run.device), torch.zeros(1, dtype=torch.int64, device=run.device)
+    at = torch.zeros(args.batch_size, dtype=torch.int64, device=run.pack.images.device)
 
     def body():
         images, labels = run.pack.batch(at)
         loss, logits = step(images, labels)
         sums.add_(torch.stack([loss.detach(), (logits.detach().argmax(1) == labels).float().mean()]))
+        finite.add_(sums[0].isfinite())  # once it is not, it never is again: steps before that
 
     advance = devices.Replayed(body, run.generator, fast and run.pack.resident)
     for epoch in range(done, args.epochs):
         began = monotonic()
         run.generator.manual_seed(devices.derive("step", run.seed, epoch))
         order = run.train[data.order(len(run.train), "order", run.seed, epoch)].to(at.device)
-        sums.zero_()
+        sums.zero_(), finite.zero_()
         run.model.train()
         bar = tqdm(range(steps), desc=f"{run.name} {epoch + 1}/{args.epochs}", leave=False, disable=not sys.stderr.isatty())
         for i in bar:
             run.lr.fill_(lr((epoch * steps + i) / (args.epochs * steps)))
             at.copy_(order[i * args.batch_size:(i + 1) * args.batch_size])
-            advance()
+            with devices.memory(args.batch_size):
+                advance()
             if i + 1 in ends[:-1]:
                 yield SimpleNamespace(epoch=epoch + 1, last=False, accuracy=None)
-        loss, accuracy = (sums / steps).tolist()
-        if not np.isfinite(loss):
-            raise SystemExit(f"{run.name}: the loss is not finite in epoch {epoch + 1} (lr {run.lr.item():g}); "
+        (loss, accuracy), good = (sums / steps).tolist(), finite.item()
+        if good < steps or not torch.stack([value.isfinite().all() for value in run.model.state_dict().values()]).all():
+            what = f"loss is not finite at step {good + 1}" if good < steps else "weights are not finite after the last step"
+            raise SystemExit(f"{run.name}: the {what} of epoch {epoch + 1} (lr {lr((epoch + min(good, steps - 1) / steps) / args.epochs):g}); "
                              "the checkpoint before it is kept; try a smaller --lr")
         curves["running/loss"].append(loss)
         curves["running/accuracy"].append(accuracy)
@@ -183,19 +188,25 @@ def _record(run, epoch, began):
 
 
 def _checkpoint(run, optimizer, state, identity, epoch):
-    part = run.checkpoint.with_name(f".{run.checkpoint.name}.part")
-    torch.save({"identity": identity, "epoch": epoch, "model": run.model.state_dict(), "optimizer": optimizer.state_dict(),
-                "scaler": run.scaler.state_dict(), "state": state.state_dict() if state else None, "curves": dict(run.curves)}, part)
-    files.replace(part, run.checkpoint)
+    saved = io.BytesIO()
+    torch.save({"epoch": epoch, "model": run.model.state_dict(), "optimizer": optimizer.state_dict(), "scaler": run.scaler.state_dict(),
+                "state": state.state_dict() if state else None, "curves": dict(run.curves)}, saved)
+    with files.write(run.checkpoint) as file:  # with a checksum, which torch.load does not have
+        file.attrs["identity"] = identity
+        file["saved"] = np.frombuffer(saved.getbuffer(), np.uint8)
 
 
 def _resume(run, optimizer, state, identity):
     """Loads the checkpoint if it belongs to this run; returns the number of epochs done."""
     if not run.checkpoint.exists():
         return 0
-    saved = torch.load(run.checkpoint, map_location=run.device, weights_only=True)
-    if saved["identity"] != identity:
-        print(f"{run.name}: settings or data changed since {run.checkpoint} was written; starting over", flush=True)
+    try:
+        with files.read(run.checkpoint) as file:
+            if file.attrs["identity"] != identity:
+                raise SystemExit(f"{run.checkpoint}: of another run, or settings, data or code changed since")
+            saved = torch.load(io.BytesIO(file["saved"][()]), map_location=run.device, weights_only=True)
+    except SystemExit as error:
+        print(f"{run.name} starts over: {error}", flush=True)
         return 0
     run.model.load_state_dict(saved["model"])
     optimizer.load_state_dict(saved["optimizer"])

@@ -44,10 +44,9 @@ def flags(parser):
     parser.add_argument("--batch-size", type=cli.whole, default=0, metavar="N",
                         help=f"images at once, rounded up to whole blocks of {BLOCK}; 0: {BLOCK} on a CPU, {10 * BLOCK} on a GPU")
     parser.add_argument("--seed", type=cli.whole, default=0, help="of the random draws; the same for all minima that are compared")
-    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--precision", default="auto", choices=["auto", "float16", "float32"],
                         help="of forward passes; gradients are float32. auto: float16 on a GPU, float32 on a CPU")
-    parser.add_argument("--no-compile", action="store_true", help="do not torch.compile on a GPU (a CPU never does)")
+    devices.flags(parser)
     return parser
 
 
@@ -115,7 +114,8 @@ class Bench:
             generators = [devices.generator("cpu", self.seed, *seed, split, member) for member in members]
             levelwise = [perturb(images, own, levels, generator, self.net, **keywords) if perturb else [images]
                          for (images, own), generator in zip(loaded, generators)]
-            logits = [net(torch.cat(images).to(dtype)).float() for images in zip(*levelwise, strict=True)]
+            with devices.memory(BLOCK * self.blocks):
+                logits = [net(torch.cat(images).to(dtype)).float() for images in zip(*levelwise, strict=True)]
             loss.append(torch.stack([cross_entropy(level, labels, reduction="none") for level in logits]))
             correct.append(torch.stack([level.argmax(1) == labels for level in logits]))
         return torch.cat(loss, 1), torch.cat(correct, 1)

@@ -4,7 +4,6 @@
     model.load_state_dict(safetensors.torch.load_file("weights.safetensors"), strict=True)
 """
 import json
-import os
 from pathlib import Path
 
 import safetensors
@@ -52,18 +51,19 @@ class ResNet18(nn.Module):
 
 def build(arch, classes, seed):
     """A fresh network with `classes` logits; the same seed gives the same weights. Input (N, 3, H, W) in [0, 1]."""
-    def make():
-        if arch == "resnet18":
-            return ResNet18(classes)
-        from torchvision import models
-        if arch not in models.list_models():
-            raise SystemExit(f"--arch {arch}: torchvision.models has no such network")
-        return models.get_model(arch, weights=None, num_classes=classes)
-
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = make()
+        model = _make(arch, classes)
     return conv.use_matrix_products(model).to(memory_format=torch.channels_last)
+
+
+def _make(arch, classes):
+    if arch == "resnet18":
+        return ResNet18(classes)
+    from torchvision import models
+    if arch not in models.list_models():
+        raise SystemExit(f"--arch {arch}: torchvision.models has no such network")
+    return models.get_model(arch, weights=None, num_classes=classes)
 
 
 def head(model):
@@ -89,10 +89,13 @@ def digest(state):
 def save(path, state, **metadata):
     """Writes a state dict as safetensors, whole or not at all; metadata (arch, classes, image_size, data, …) travels inside."""
     state = {name: value.detach().cpu().contiguous() for name, value in state.items()}
-    words = {name: value if isinstance(value, str) else json.dumps(value) for name, value in metadata.items()}
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    safetensors.torch.save_file(state, part, metadata=words | {"sha256": digest(state)})
-    files.replace(part, path)
+    words = {name: value if isinstance(value, str) else json.dumps(value) for name, value in metadata.items()} | {"sha256": digest(state)}
+    content = safetensors.torch.save(state, words | {"seal": files.sha256(words)})  # the seal: sha256 of all other metadata
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8:end]), sort_keys=True).encode()  # safetensors' own order of metadata changes from run to run
+    header += b" " * (-len(header) % 8)
+    with files.whole(path) as part:
+        part.write_bytes(len(header).to_bytes(8, "little") + header + content[end:])
 
 
 def load(path):
@@ -102,13 +105,19 @@ def load(path):
         raise SystemExit(f"{path}: no such file; a minimum is a folder that holds weights.safetensors")
     try:
         with safetensors.safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
+            metadata = dict(file.metadata() or {})
             state = {name: file.get_tensor(name) for name in file.keys()}
-        metadata = metadata | {name: json.loads(metadata[name]) for name in ("classes", "image_size", "seed")}
-        model = build(metadata["arch"], len(metadata["classes"]), seed=0)
-        if digest(state) != metadata["sha256"]:
-            raise SystemExit(f"{path}: damaged (its tensors differ from their sha256); remove it and run make again")
-        model.load_state_dict(state)
-    except (safetensors.SafetensorError, KeyError, ValueError, RuntimeError) as error:
-        raise SystemExit(f"{path}: not a minimum of ours ({str(error).splitlines()[0]})") from None
+    except (safetensors.SafetensorError, OSError) as error:
+        raise SystemExit(f"{path}: not a minimum of ours ({error}); remove it and run make again") from None
+    if "seal" not in metadata:
+        raise SystemExit(f"{path}: not a minimum of ours (its metadata lack our seal); remove it and run make again")
+    if metadata.pop("seal") != files.sha256(metadata) or metadata["sha256"] != digest(state):
+        raise SystemExit(f"{path}: damaged (its tensors or metadata differ from their sha256); remove it and run make again")
+    metadata |= {name: json.loads(metadata[name]) for name in ("classes", "image_size", "seed")}
+    with torch.device("meta"):  # shapes alone, whatever size the metadata ask for
+        shapes = {name: value.shape for name, value in _make(metadata["arch"], len(metadata["classes"])).state_dict().items()}
+    if shapes != {name: value.shape for name, value in state.items()}:
+        raise SystemExit(f"{path}: its tensors are not those of {metadata['arch']} with {len(metadata['classes'])} classes; remove it and run make again")
+    model = build(metadata["arch"], len(metadata["classes"]), seed=0)
+    model.load_state_dict(state)
     return model.eval(), metadata

@@ -77,7 +77,5 @@ def document(title, parts):
 
 def write(path, content):
     """Writes text or bytes to `path`, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(content if isinstance(content, bytes) else content.encode())
-    files.replace(part, path)
+    with files.whole(path) as part:
+        part.write_bytes(content if isinstance(content, bytes) else content.encode())

@@ -1,6 +1,5 @@
 """The passport: the HDF5 file that holds every measurement of one minimum, made group by group and continued where it stopped."""
 import json
-import os
 from pathlib import Path
 from time import monotonic
 
@@ -34,7 +33,7 @@ def parser(doc, modules):
 def main(doc, modules):
     """The battery: measures one minimum with `modules` and writes its passport; a group that is there already is taken over."""
     args = parser(doc, modules).parse_intermixed_args()
-    device = devices.choose(args.device)
+    device = devices.choose(args.device, args.deterministic)
     minimum, out = Path(args.minimum), Path(args.out)
     model, metadata = models.load(minimum / "weights.safetensors")
     pack = data.load(args.data, device)
@@ -56,7 +55,7 @@ def main(doc, modules):
             settings = {"levels": levels, "repeats": repeats, "batchnorm": batchnorm, "options": options} | {
                 key: getattr(args, key) for key in ("images", "batchnorm_images", "batch_size", "seed")} | {"precision": str(bench.dtype)[6:]}
             fingerprint = files.sha256(group, settings, metadata["sha256"], pack.fingerprint, files.source(module.__file__, *CODE))
-            if group in old and old[group][0]["fingerprint"] == fingerprint:
+            if group in old and old[group][0].get("fingerprint") == fingerprint:
                 groups[group] = old[group]
                 continue
             began = monotonic()
@@ -69,7 +68,7 @@ def main(doc, modules):
             _write(part, root, groups)
             print(f"{minimum.name} {group}: {monotonic() - began:.1f} s", flush=True)
     _write(part, root, groups)
-    os.replace(part, out)
+    files.replace(part, out)
 
 
 def _read(path, minimum):

@@ -23,14 +23,14 @@ def parser(doc):
 
 def setup(args):
     """The Run of a pretraining method from its flags: data, a network with the seed's initial weights, a checkpoint in --out."""
-    device = devices.choose(args.device)
-    pack = data.load(args.data, device, check=True)
+    device = devices.choose(args.device, args.deterministic)
+    pack = data.load(args.data, device)
     train = pack.indices("train") if args.train_on == "train" else torch.cat([pack.indices("train"), pack.indices("val")])
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     settings = {name: value for name, value in vars(args).items() if name not in ("data", "out", "device")} | {"data": pack.fingerprint}
     return loop.start(args, settings, ["train", args.seed], pack, models.build(args.arch, len(pack.classes), devices.derive("init", args.seed)),
-                      train, {"train": pack.subset("train", args.train_images), "val": pack.indices("val")}, out / "resume.pt", out.name)
+                      train, {"train": pack.subset("train", args.train_images), "val": pack.indices("val")}, out / "resume.h5", out.name)
 
 
 def save(run, path):

@@ -2,7 +2,6 @@
 
 A mode reads: flags, then `for run in runs(args)`: an optimizer, a step, and `record(run, loop.fit(…))`.
 """
-import os
 from pathlib import Path
 
 import numpy as np
@@ -28,17 +27,17 @@ def parser(doc):
 
 def runs(args, mode_file):
     """Yields a Run for each repetition that --out does not hold yet; writes --out when all are recorded."""
-    device = devices.choose(args.device)
+    device = devices.choose(args.device, args.deterministic)
     minimum, out = Path(args.minimum), Path(args.out)
-    pack = data.load(args.data, device, check=True)
+    pack = data.load(args.data, device)
     metadata = models.load(minimum / "weights.safetensors")[1]
     if metadata["image_size"] != pack.image_size:
         raise SystemExit(f"{args.data}: {pack.image_size} px images, but {minimum} was trained at {metadata['image_size']} px")
     settings = {name: value for name, value in vars(args).items() if name not in ("data", "minimum", "out", "runs", "device")}
     settings |= {"data": pack.fingerprint, "minimum": metadata["sha256"]}
     fingerprint = files.sha256(settings, files.source(mode_file, *CODE))
-    part = out.with_suffix(".part.h5")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    part, checkpoint = out.with_suffix(".part.h5"), out.with_suffix(".resume.h5")
+    hardware = devices.describe(device, devices.training_dtype(device, args.precision))
     done = _read(out, fingerprint)[:args.runs] or []
     done = max(done, _read(part, fingerprint)[:args.runs], key=len)
     for number in range(len(done), args.runs):
@@ -47,15 +46,15 @@ def runs(args, mode_file):
         models.replace_head(model, len(pack.classes), devices.derive("head", number))
         measured = {"train": pack.subset("train", args.train_images), args.measure_on: pack.indices(args.measure_on)}
         run = loop.start(args, settings | {"run": number}, ["finetune", number], pack, model, pack.indices("train"), measured,
-                         out.with_suffix(".resume.pt"), f"{minimum.name} {out.stem} run {number + 1}/{args.runs}")
+                         checkpoint, f"{minimum.name} {out.stem} run {number + 1}/{args.runs}")
         run.origin = {name: value.detach().clone() for name, value in run.model.named_parameters()}
         yield run
         done.append({name: np.array(values) for name, values in run.curves.items() if name != "lr" and "running" not in name})
-        _write(part, done, args, metadata, settings, fingerprint, devices.describe(device, run.dtype))
-        run.checkpoint.unlink(missing_ok=True)
-    if not part.exists():
-        _write(part, done, args, metadata, settings, fingerprint, devices.describe(device, devices.training_dtype(device, args.precision)))
-    os.replace(part, out)
+        _write(part, done, args, metadata, settings, fingerprint, hardware)
+        checkpoint.unlink(missing_ok=True)
+    _write(part, done, args, metadata, settings, fingerprint, hardware)  # one that lies there may be of other settings, or hold more runs
+    checkpoint.unlink(missing_ok=True)  # a kill may have come between a run's end and its checkpoint's
+    files.replace(part, out)
 
 
 def record(run, positions):
@@ -120,7 +119,7 @@ def _read(path, fingerprint):
             found = {f"{group}/{name}": data[()] for group in file if hasattr(file[group], "keys") for name, data in file[group].items()}
             epoch, seconds = file["epoch"][()], file["seconds"][()]
             return [{"epoch": epoch, "seconds": seconds[k]} | {name: values[k] for name, values in found.items()} for k in range(len(seconds))]
-    except SystemExit:
+    except (SystemExit, KeyError):
         return []
 
 

@@ -10,12 +10,12 @@ from common import passport
 
 
 def named(words):
-    """The words that are neither a flag nor a flag's value; every flag of the battery takes one, but for these three."""
+    """The words that are neither a flag nor a flag's value; every flag of the battery takes one, but for these."""
     words = iter(words)
     for word in words:
         if not word.startswith("-"):
             yield word
-        elif "=" not in word and word not in ("-h", "--help", "--no-compile"):
+        elif "=" not in word and word not in ("-h", "--help", "--deterministic", "--no-compile"):
             next(words, None)
 
 

@@ -27,9 +27,9 @@ def main():
     parser = measure.flags(cli.Parser(__doc__))
     parser.add_argument("--minima", required=True, nargs=2, metavar="FOLDER")
     parser.add_argument("--out", required=True, metavar="FILE")
-    parser.add_argument("--points", type=cli.count, default=51, help="equidistant points on the line, both ends included")
+    parser.add_argument("--points", type=cli.points, default=51, help="equidistant points on the line, both ends included")
     args = parser.parse_args()
-    device = devices.choose(args.device)
+    device = devices.choose(args.device, args.deterministic)
     minima = [Path(folder) for folder in args.minima]
     (model, metadata), (other, other_metadata) = (models.load(folder / "weights.safetensors") for folder in minima)
     for key in ("arch", "classes", "image_size", "data"):

@@ -2,6 +2,7 @@
 import json
 import os
 import runpy
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -27,9 +28,15 @@ def words(name):
 
 
 def run(monkeypatch, module, *flags):
-    """Runs `python -m MODULE FLAGS` in this process; returns the module's names."""
+    """Runs `python -m MODULE FLAGS` in this process; returns the module's names. What a script makes of signals stays its own."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     monkeypatch.setattr(sys, "argv", [module, *map(str, flags)])
-    return runpy.run_module(module, run_name="__main__", alter_sys=True)
+    try:
+        return runpy.run_module(module, run_name="__main__", alter_sys=True)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def make_pack(path, train=70, val=20, test=60, size=32, classes=5):

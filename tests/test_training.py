@@ -1,4 +1,5 @@
 """The loop and the methods: golden losses, resume, seeds, and what each method must and must not do."""
+import io
 import shutil
 from types import SimpleNamespace
 
@@ -7,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from conftest import SHORT, run, words
+from conftest import SHORT, make_pack, run, words
 from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from common import device, loop, model, pretrain, transfer, weights
+from common import device, files, loop, model, pretrain, transfer, weights
 
 EXTRA = {"swa": ["--snapshots", "5", "--epochs", "5", "--target", "0.01"]}  # branches after epoch 1, averages from epoch 3
 # Running loss of the first epoch (4 steps of 16 images, float32) for --seed 3.
@@ -53,14 +54,34 @@ def test_resume_is_bit_identical_and_first_losses_are_golden(method, pack_file, 
         np.testing.assert_array_equal(curves[name], whole_curves[name], name)
     for name in resumed:
         assert torch.equal(resumed[name], whole[name]), name
-    assert not (tmp_path / "killed" / "resume.pt").exists()
+    assert not (tmp_path / "killed" / "resume.h5").exists()
 
 
 def test_changed_settings_start_over_and_say_so(pack_file, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(pretrain, "finish", lambda run: None)
     for flags in ["--lr", "1e-3"], ["--lr", "2e-3"]:
         run(monkeypatch, "train.adam", "--data", pack_file, "--out", tmp_path / "adam-0", *SHORT, *flags)
-    assert "starting over" in capsys.readouterr().out
+    assert "adam-0 starts over: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("changed", ["data", "code", "a flipped bit", "nothing"])
+def test_a_checkpoint_of_other_data_or_code_or_a_damaged_one_is_not_continued(changed, pack_file, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(pretrain, "finish", lambda run: None)
+    flags = ["--out", tmp_path / "adam-0", *SHORT]
+    run(monkeypatch, "train.adam", "--data", pack_file, *flags)
+    assert saved_epoch(tmp_path / "adam-0" / "resume.h5") == 1
+    if changed == "data":
+        pack_file = make_pack(tmp_path / "other.h5", train=80)
+    elif changed == "code":
+        monkeypatch.setattr(files, "code", lambda: "another")
+    elif changed == "a flipped bit":
+        content = bytearray((tmp_path / "adam-0" / "resume.h5").read_bytes())
+        content[len(content) // 2] ^= 1
+        (tmp_path / "adam-0" / "resume.h5").write_bytes(content)
+    capsys.readouterr()
+    run(monkeypatch, "train.adam", "--data", pack_file, *flags)
+    printed = capsys.readouterr().out
+    assert ("continues after epoch 1" in printed) == (changed == "nothing") and ("starts over" in printed) == (changed != "nothing")
 
 
 def test_methods_of_one_seed_share_start_and_swa_leaves_adam_s_trajectory_at_the_branch(pack_file, tmp_path, monkeypatch):
@@ -105,17 +126,30 @@ def test_swa_refuses_fewer_than_five_snapshots(pack_file, tmp_path, monkeypatch)
         run(monkeypatch, "train.swa", "--data", pack_file, "--out", tmp_path, *SHORT)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(pack_file, tmp_path, monkeypatch):
-    forward = loop.Run.forward
+def saved_epoch(path):
+    """The epoch of a checkpoint."""
+    with files.read(path) as file:
+        return torch.load(io.BytesIO(file["saved"][()]), weights_only=True)["epoch"]
+
+
+@pytest.mark.parametrize("where, message", [(6, r"loss is not finite at step 3 of epoch 2 \(lr 0.0005\)"), (8, "weights are not finite after the last step of epoch 2")])
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(where, message, pack_file, tmp_path, monkeypatch):
+    """4 steps an epoch; the loss of step 7, or the gradient of step 8, overflows."""
+    forward, seen = loop.Run.forward, []
 
     def overflow(self, images, labels):
         loss, logits = forward(self, images, labels)
-        return loss * (float("inf") if len(self.curves["epoch"]) == 1 else 1), logits
+        seen.append(loss)
+        if len(seen) - 1 == where:
+            loss = loss * float("inf")
+        if len(seen) == where == 8:
+            loss.register_hook(lambda gradient: gradient * float("inf"))
+        return loss, logits
 
     monkeypatch.setattr(loop.Run, "forward", overflow)
-    with pytest.raises(SystemExit, match="not finite in epoch 2"):
-        run(monkeypatch, "train.adam", "--data", pack_file, "--out", tmp_path, *SHORT)
-    assert torch.load(tmp_path / "resume.pt", weights_only=True)["epoch"] == 1
+    with pytest.raises(SystemExit, match=message):
+        run(monkeypatch, "train.adam", "--data", pack_file, "--out", tmp_path, *SHORT, "--decay-from", 0.5)
+    assert saved_epoch(tmp_path / "resume.h5") == 1 and not (tmp_path / "weights.safetensors").exists()
 
 
 @pytest.mark.parametrize("flags, message", [
@@ -207,7 +241,7 @@ def test_an_unfinished_run_leaves_no_minimum(pack_file, tmp_path, monkeypatch):
     monkeypatch.setattr(pretrain, "finish", lambda run: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         run(monkeypatch, "train.adam", "--data", pack_file, "--out", tmp_path / "adam-0", *SHORT)
-    assert sorted(path.name for path in (tmp_path / "adam-0").iterdir()) == ["resume.pt"]
+    assert sorted(path.name for path in (tmp_path / "adam-0").iterdir()) == ["resume.h5"]
     shutil.rmtree(tmp_path / "adam-0")
 
 
