@@ -62,8 +62,9 @@ export MKL_NUM_THREADS := $(THREADS)
 # glibc keeps what a step frees: taking it from the system again at every step cost 13 % of training at batch 32.
 export MALLOC_MMAP_MAX_ := 0
 export MALLOC_TRIM_THRESHOLD_ := 68719476736
-# What one process compiled for the GPU the next ones find, also those of another container.
-export TORCHINDUCTOR_CACHE_DIR ?= $(CURDIR)/artifacts/compiled
+# What is kept for the next process, or container: kernels compiled for the GPU, a list of fonts.
+export TORCHINDUCTOR_CACHE_DIR ?= $(CURDIR)/artifacts/cache/inductor
+export MPLCONFIGDIR ?= $(CURDIR)/artifacts/cache/matplotlib
 
 # PYTHON names an environment that has the requirements (the container); without it, .venv is made here.
 ifeq ($(origin PYTHON),undefined)
@@ -107,7 +108,7 @@ flags = $(addprefix --,$(call rest,$(subst --, ,$1)))
 ifneq ($(and $(filter-out help test setup bench check report,$(MAKECMDGOALS)),$(if $(LOCKED)$(findstring n,$(SHORT))$(findstring q,$(SHORT)),,yes)),)
 $(MAKECMDGOALS): LOCK ; @:
 LOCK:
-	+@mkdir -p $A/flags; exec 9>> $A/flags/lock; flock -n -E 9 9 2> /dev/null || test $$? != 9 || \
+	+@mkdir -p $A/flags; exec 9>> $A/flags/lock; flock -w 3 -E 9 9 2> /dev/null || test $$? != 9 || \
 	{ echo "$A: $$(< $A/flags/lock) is at work here; wait for it, or stop it" >&2; exit 1; }; \
 	echo "make $(MAKECMDGOALS) (process $$$$ on $$(uname -n), since $$(date '+%F %T'))" > $A/flags/lock; \
 	find $A -name '.*.part' -delete; exec $(MAKE) --no-print-directory LOCKED=yes $(MAKECMDGOALS)

@@ -20,7 +20,8 @@ class Parser(argparse.ArgumentParser):
         super().__init__(description=doc, formatter_class=_Formatter, allow_abbrev=False)
         sys.excepthook = _explain
         for number in signal.SIGINT, signal.SIGTERM:
-            signal.signal(number, _stop)
+            if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+                signal.signal(number, _stop)
 
     def error(self, message):
         self.exit(2, f"{self.prog}: {message} (--help lists the flags)\n")

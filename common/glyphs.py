@@ -5,9 +5,9 @@ can change without changing any of the images that stay.
 """
 
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -31,7 +31,7 @@ OVERSAMPLING = 3
 @lru_cache(maxsize=4 * len(FACES))
 def _stencil(character: str, face: str, em: int) -> Image.Image:
     """Coverage of an upright character, ink box centred: mode "L", (2 em, 2 em) pixels."""
-    path = Path(matplotlib.get_data_path(), "fonts", "ttf", f"{face}.ttf")
+    path = Path(find_spec("matplotlib").origin).with_name("mpl-data").joinpath("fonts", "ttf", f"{face}.ttf")
     font = ImageFont.truetype(str(path), em)
     left, top, right, bottom = font.getbbox(character)
     stencil = Image.new("L", (2 * em, 2 * em))

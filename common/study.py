@@ -43,10 +43,15 @@ def load(path):
 
 def read(paths, partial):
     """(results, problems): every file that can be read; what cannot be is one line, which ends the report unless it is `partial`."""
-    results, problems = [], []
+    results, problems, places = [], [], {}
     for path in paths:
         try:
-            results.append(load(path))
+            result = load(path)
+            own = [(result.kind, result.minimum, result.attrs.get("mode"), group) for group in result.groups or [""] if "tune" not in path.parts[-3:]]
+            if again := next((places[key] for key in own if key in places), None):
+                raise SystemExit(f"{path}: is of {result.minimum}, as {again} is; one of them lies in the wrong folder")
+            places.update(dict.fromkeys(own, path))
+            results.append(result)
         except SystemExit as problem:
             problems.append(f"{problem}; make all makes it" if "No such file" in str(problem) else str(problem))
     if problems and (not partial or not results):
@@ -66,8 +71,9 @@ def pack(path):
     """A pack in words; whoever used it has checked its sum."""
     with files.read(path, check=False) as file:
         counts = np.bincount(file["split"][()], minlength=3)
+        twice = file.attrs.get("duplicates", 0)
         return (f"{Path(str(file.attrs['source'])).name} ({len(json.loads(file.attrs['classes']))} classes at {file.attrs['image_size']} px; "
-                f"{counts[0]:,} train, {counts[1]:,} val, {counts[2]:,} test images)")
+                f"{counts[0]:,} train, {counts[1]:,} val, {counts[2]:,} test images{f', {twice:,} of which are also in train or val' * bool(twice)})")
 
 
 def grouped(items, key):

@@ -114,13 +114,15 @@ def _read(path, fingerprint):
     """The runs [{curve: (E+1,)}] that a file holds, none if it is missing, damaged or of other settings."""
     try:
         with files.read(path) as file:
-            if file.attrs["fingerprint"] != fingerprint:
+            if file.attrs.get("kind") != "finetune" or file.attrs["fingerprint"] != fingerprint:
                 return []
             found = {f"{group}/{name}": data[()] for group in file if hasattr(file[group], "keys") for name, data in file[group].items()}
             epoch, seconds = file["epoch"][()], file["seconds"][()]
             return [{"epoch": epoch, "seconds": seconds[k]} | {name: values[k] for name, values in found.items()} for k in range(len(seconds))]
-    except (SystemExit, KeyError):
-        return []
+    except SystemExit as error:
+        if path.exists():
+            print(f"{error}: finetuning again", flush=True)
+    return []
 
 
 def _write(path, done, args, metadata, settings, fingerprint, hardware):

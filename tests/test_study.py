@@ -106,6 +106,14 @@ def test_a_missing_a_damaged_and_a_foreign_file_are_named_and_the_rest_is_report
     assert only.returncode == 1 and len(only.stderr.strip().splitlines()) == 3
 
 
+def test_a_result_that_lies_in_another_minimum_s_folder_is_named(study, tmp_path):
+    own, other = study / "swa-0" / "passport.h5", tmp_path / "adam-0" / "passport.h5"
+    other.parent.mkdir()
+    shutil.copy(own, other)
+    refused = report(study, tmp_path / "out", *sorted(study.glob("*/training.h5")), own, other)
+    assert refused.returncode == 1 and f"{other}: is of swa-0, as {own} is; one of them lies in the wrong folder" in refused.stderr
+
+
 def test_an_unfinished_study_and_mixed_code_are_said_on_top(study, tmp_path):
     files = sorted([*study.glob("*/training.h5"), *study.glob("*/finetune-full.h5")])
     other = tmp_path / "swa-0" / "finetune-full.h5"
