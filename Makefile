@@ -30,6 +30,8 @@ LAUNCH   =
 IMAGENET =
 CIFAR    =
 
+quoted   = '$(subst ','\'',$1)'
+
 # Flags of each stage; a profile sets what differs from the scripts' own defaults.
 PRETRAIN_DATA =
 FINETUNE_DATA =
@@ -164,7 +166,7 @@ $(foreach m,$(MODES),$(call kept,finetune-$m,--runs $(RUNS) $(FINETUNE) $(FINETU
 $(call kept,report,$(REPORT))
 $(call kept,tune,$(TUNE))
 $A/flags/%:
-	@mkdir -p $(@D) && printf '%s' '$(FLAGS_$*)' > $@
+	@mkdir -p $(@D) && printf '%s' $(call quoted,$(FLAGS_$*)) > $@
 ifneq ($(filter-out help test setup clean report bench,$(or $(MAKECMDGOALS),help)),)
 ifeq ($(or $(FLAGS_prepare-pretrain),$(wildcard $A/data/pretrain.h5)),)
 $(error PROFILE=$(PROFILE) needs IMAGENET=folder with train/CLASS/*.jpg and val/CLASS/*.jpg)

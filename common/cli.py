@@ -69,7 +69,8 @@ amount = _number(float, 0, 1e9, "a finite number of 0 or more")
 fraction = _number(float, 0, 1, "a number from 0 to 1")
 severity = _number(float, 0, 5, "a number from 0 to 5")
 points = _number(int, 2, 10**6, "a whole number of 2 or more")
-repeats = _number(int, 1, 255, "a whole number from 1 to 255")
+few = _number(int, 1, 255, "a whole number from 1 to 255")
+side = _number(int, 1, 4096, "a whole number from 1 to 4096")
 
 
 def levels(kind):

@@ -24,7 +24,7 @@ def parser(doc, modules):
             parser.add_argument(f"{flag}-levels", type=cli.levels(getattr(module, "LEVEL_TYPE", cli.amount)), default=module.LEVELS,
                                 metavar=f"{module.LEVEL.upper()},…", help=f"{module.TITLE}: {module.LEVEL}, {module.UNITS}")
             if not isinstance(module.REPEATS, list):
-                parser.add_argument(f"{flag}-repeats", type=cli.repeats, default=module.REPEATS, metavar="N", help="random draws at each level")
+                parser.add_argument(f"{flag}-repeats", type=cli.few, default=module.REPEATS, metavar="N", help="random draws at each level")
         for name, (kind, default, words) in getattr(module, "OPTIONS", {}).items():
             parser.add_argument(f"{flag}-{name}", type=kind, default=default, metavar="N", help=words)
     return parser
