@@ -8,7 +8,7 @@ WORKDIR /study
 # Dependencies before code: a changed script rebuilds in seconds.
 COPY requirements.txt requirements-test.txt ./
 RUN python3 -m venv /opt/venv && /opt/venv/bin/pip install --no-cache-dir -r requirements.txt -r requirements-test.txt
-ENV PYTHON=/opt/venv/bin/python PYTHONDONTWRITEBYTECODE=1 HOME=/tmp USER=basins MPLCONFIGDIR=/tmp/matplotlib \
+ENV PYTHON=/opt/venv/bin/python PYTHONDONTWRITEBYTECODE=1 HOME=/tmp USER=basins \
     NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 COPY . .
 RUN useradd --uid 1001 basins && mkdir -p artifacts && chmod 777 artifacts && git config --system --add safe.directory /study

@@ -67,6 +67,10 @@ export MALLOC_TRIM_THRESHOLD_ := 68719476736
 # What is kept for the next process, or container: kernels compiled for the GPU, a list of fonts.
 export TORCHINDUCTOR_CACHE_DIR ?= $(CURDIR)/artifacts/cache/inductor
 export MPLCONFIGDIR ?= $(CURDIR)/artifacts/cache/matplotlib
+# In a read-only container nothing but artifacts can be written.
+ifeq ($(TMPDIR)$(shell test -w /tmp || echo no),no)
+export TMPDIR := $(shell mkdir -p $(CURDIR)/artifacts/cache && echo $(CURDIR)/artifacts/cache)
+endif
 
 # PYTHON names an environment that has the requirements (the container); without it, .venv is made here.
 ifeq ($(origin PYTHON),undefined)

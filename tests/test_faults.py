@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from common import cli, data, device, files, loop, model
 from tests import fuzz, kill
 
-SMALL = ["METHODS=adam swa", "CONTROLS="]  # half of the smoke study
+SMALL = ["METHODS=adam swa", "CONTROLS=", "MEASUREMENTS=clean gaussian_noise local_energy"]  # a third of the smoke study
 
 
 @pytest.fixture(scope="module")
