@@ -27,6 +27,7 @@ THREADS  = 1
 CORES   := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
 JOBS     = $(shell echo $$(( $(CORES) > $(THREADS) ? $(CORES) / $(THREADS) : 1 )))
 LAUNCH   =
+DETERMINISTIC =
 IMAGENET =
 CIFAR    =
 
@@ -111,7 +112,7 @@ flags = $(addprefix --,$(call rest,$(subst --, ,$1)))
 
 .PHONY: help all test report tune bench check setup clean FORCE LOCK
 # One make at a time writes in a folder. The lock is held by make and by all that it starts, so that it ends with the last of them, killed or not.
-ifneq ($(and $(filter-out help test setup bench check report,$(MAKECMDGOALS)),$(if $(LOCKED)$(findstring n,$(SHORT))$(findstring q,$(SHORT)),,yes)),)
+ifneq ($(and $(filter-out help test setup bench check $(if $(PARTIAL),report),$(MAKECMDGOALS)),$(if $(LOCKED)$(findstring n,$(SHORT))$(findstring q,$(SHORT)),,yes)),)
 $(MAKECMDGOALS): LOCK ; @:
 LOCK:
 	+@mkdir -p $A/flags; exec 9>> $A/flags/lock; flock -w 3 -E 9 9 2> /dev/null || test $$? != 9 || \
@@ -131,7 +132,7 @@ help:
 	@echo 'make check               every file of $A against its checksum'
 	@echo 'make setup               the environment in .venv alone;  make clean  removes $A'
 	@echo
-	@$(foreach v,PROFILE METHODS CONTROLS SEEDS MEASUREMENTS MEASUREMENTS_MORE MODES RUNS EPOCHS THREADS JOBS PYTHON LAUNCH IMAGENET CIFAR,printf '  %-17s %s\n' '$v' '$($v)';)
+	@$(foreach v,PROFILE METHODS CONTROLS SEEDS MEASUREMENTS MEASUREMENTS_MORE MODES RUNS EPOCHS THREADS JOBS DETERMINISTIC PYTHON LAUNCH IMAGENET CIFAR,printf '  %-17s %s\n' '$v' '$($v)';)
 	@printf '  profiles          %s\n' '$(patsubst profiles/%.mk,%,$(wildcard profiles/*.mk))'
 
 all: $A/report/index.html
@@ -159,26 +160,27 @@ FLAGS_$1 := $2
 $(if $(call same,$(file < $A/flags/$1),$2),,$A/flags/$1: FORCE)
 endef
 kept = $(eval $(call keep,$1,$(strip $2)))
+same_bits = $(if $(DETERMINISTIC),--deterministic)
 unnamed = $(and $(NEEDS_IMAGENET),$(if $($1),,yes))
 $(call kept,prepare-pretrain,$(if $(call unnamed,IMAGENET),$(file < $A/flags/prepare-pretrain),$(PRETRAIN_DATA)))
 $(call kept,prepare-finetune,$(or $(if $(call unnamed,CIFAR),$(file < $A/flags/prepare-finetune)),$(FINETUNE_DATA)))
-$(foreach m,$(METHODS),$(call kept,train-$m,--epochs $(EPOCHS) $(TRAIN) $(TRAIN_$m)))
-$(call kept,passport,$(MEASURE) $(foreach m,$(MEASUREMENTS),$(MEASURE_$m) $m))
-$(call kept,passport-more,$(MEASURE) $(foreach m,$(MEASUREMENTS_MORE),$(MEASURE_$m) $m))
-$(call kept,pair,$(PAIR))
-$(foreach m,$(MODES),$(call kept,finetune-$m,--runs $(RUNS) $(FINETUNE) $(FINETUNE_$m)))
+$(foreach m,$(METHODS),$(call kept,train-$m,--epochs $(EPOCHS) $(TRAIN) $(TRAIN_$m) $(same_bits)))
+$(call kept,passport,$(MEASURE) $(same_bits) $(foreach m,$(MEASUREMENTS),$(MEASURE_$m) $m))
+$(call kept,passport-more,$(MEASURE) $(same_bits) $(foreach m,$(MEASUREMENTS_MORE),$(MEASURE_$m) $m))
+$(call kept,pair,$(PAIR) $(same_bits))
+$(foreach m,$(MODES),$(call kept,finetune-$m,--runs $(RUNS) $(FINETUNE) $(FINETUNE_$m) $(same_bits)))
 $(call kept,report,$(REPORT))
 $(call kept,tune,$(TUNE))
 $A/flags/%:
 	@mkdir -p $(@D) && printf '%s' $(call quoted,$(FLAGS_$*)) > $@
-ifneq ($(filter-out help test setup clean report bench,$(or $(MAKECMDGOALS),help)),)
+ifneq ($(filter-out help test setup clean report bench check,$(or $(MAKECMDGOALS),help)),)
 ifeq ($(or $(FLAGS_prepare-pretrain),$(wildcard $A/data/pretrain.h5)),)
 $(error PROFILE=$(PROFILE) needs IMAGENET=folder with train/CLASS/*.jpg and val/CLASS/*.jpg)
 endif
 endif
 
 .SECONDEXPANSION:
-$A/data/pretrain.h5 $A/data/finetune.h5: $A/data/%.h5: common/prepare.py $A/flags/prepare-% | $(READY)
+$A/data/pretrain.h5 $A/data/finetune.h5: $A/data/%.h5: common/prepare.py common/sources.py $A/flags/prepare-% | $(READY)
 	$(RUN) -m common.prepare --out $@ $(FLAGS_prepare-$*)
 
 $(TRAINED:%=$A/%/weights.safetensors): $A/%/weights.safetensors: train/$$(call first,$$*).py $A/data/pretrain.h5 $A/flags/train-$$(call first,$$*)

@@ -167,10 +167,13 @@ def training(args, clock, root, pack, folder, workers, dtype):
         found[f"{name}: step alone"] = clock.rate(images, lambda: plain.train(held))
     steps = max(steps, 4)  # an epoch has one checkpoint, and a real one hundreds of steps
     images = steps * batch
-    run, optimizer, step = our_run(args, pack, folder, args.repeats + 1, images)
-    for _ in loop.fit(run, step, optimizer):
-        (folder / "resume.h5").unlink(missing_ok=True)
-    found["ours: whole loop"] = spread([images / seconds for seconds in run.curves["seconds"][1:]])
+    for flag in ["", " --deterministic"][:1 + (clock.device.type == "cuda")]:  # a CPU has no other way
+        devices.choose(clock.device.type, bool(flag))
+        run, optimizer, step = our_run(args, pack, folder, args.repeats + 1, images)
+        for _ in loop.fit(run, step, optimizer):
+            (folder / "resume.h5").unlink(missing_ok=True)
+        found[f"ours{flag}: whole loop"] = spread([images / seconds for seconds in run.curves["seconds"][1:]])
+    devices.choose(clock.device.type)
     # The same network and precision, step by step on one batch: what the loop adds, and where the time goes.
     run, optimizer, step = our_run(args, pack, folder, 1, images)
     if clock.device.type == "cuda":

@@ -57,6 +57,16 @@ def test_resume_is_bit_identical_and_first_losses_are_golden(method, pack_file, 
     assert not (tmp_path / "killed" / "resume.h5").exists()
 
 
+def test_deterministic_algorithms_give_what_a_cpu_gives_anyway(pack_file, tmp_path, monkeypatch):
+    asked, plain = [], train(monkeypatch, "swa", pack_file, tmp_path / "plain")[1]
+    forward = loop.Run.forward
+    monkeypatch.setattr(loop.Run, "forward", lambda *words: asked.append(torch.are_deterministic_algorithms_enabled()) or forward(*words))
+    found = train(monkeypatch, "swa", pack_file, tmp_path / "deterministic", "--deterministic")[1]
+    assert all(asked) and all(torch.equal(found[name], plain[name]) for name in plain)
+    device.choose("cpu")
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
 def test_changed_settings_start_over_and_say_so(pack_file, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(pretrain, "finish", lambda run: None)
     for flags in ["--lr", "1e-3"], ["--lr", "2e-3"]:
