@@ -1,4 +1,4 @@
-"""Kills the smoke study at 30 seeded moments, runs `make all` again each time, and compares with a study that nobody killed.
+"""Kills the smoke study at 34 seeded moments, runs `make all` again each time, and compares with a study that nobody killed.
 
     python -m tests.kill [--kills N] [--seed K] [--folder FOLDER]      about a minute and a half a kill on 2 cores
 
@@ -147,7 +147,7 @@ def compare(found, expected):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--kills", type=int, default=34)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=Path("/tmp/basins-kill"))
     parser.add_argument("--only", type=int, help="this one of them")

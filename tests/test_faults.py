@@ -36,7 +36,7 @@ def uninterrupted(tmp_path_factory):
 
 @pytest.mark.parametrize("number", range(3))
 def test_a_killed_study_ends_as_one_that_nobody_killed(number, uninterrupted):
-    """Bit by bit, also with another -j. `python -m tests.kill` does it 30 times."""
+    """Bit by bit, also with another -j. `python -m tests.kill` does it 34 times."""
     folder, expected, seconds = uninterrupted
     rng = random.Random(number)
     how = [{"signal": "SIGKILL", "after": rng.uniform(0.1, 0.4) * seconds}, {"signal": "SIGTERM", "file": "resume.h5", "time": 2, "half": True},
