@@ -3,7 +3,6 @@
 All randomness of an epoch comes from (seed, epoch), so a resumed run draws what the uninterrupted one would have drawn.
 """
 import inspect
-import io
 import sys
 from collections import defaultdict
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from common import cli, data, device as devices, files
+from common import checkpoint, cli, data, device as devices, files
 
 
 def flags(parser, epochs, lr, weight_decay):
@@ -125,7 +124,7 @@ def fit(run, step, optimizer, lr=None, state=None, parts=1, before=False):
     args, curves = run.args, run.curves
     lr = lr or constant_then_linear(args)
     identity = files.sha256(run.settings, run.seed, sorted(run.measured), str(run.dtype), files.code(), files.source(inspect.getfile(step)))
-    done = _resume(run, optimizer, state, identity)
+    done = checkpoint.load(run, optimizer, state, identity)
     for group in optimizer.param_groups:
         group["lr"] = run.lr
     fast = run.device.type == "cuda" and not args.no_compile
@@ -171,7 +170,7 @@ def fit(run, step, optimizer, lr=None, state=None, parts=1, before=False):
         _record(run, epoch + 1, began)
         yield SimpleNamespace(epoch=epoch + 1, last=True, accuracy=accuracy)
         if epoch + 1 < args.epochs:  # what follows the last epoch takes less time than a checkpoint
-            _checkpoint(run, optimizer, state, identity, epoch + 1)
+            checkpoint.save(run, optimizer, state, identity, epoch + 1)
 
 
 def _record(run, epoch, began):
@@ -185,37 +184,6 @@ def _record(run, epoch, began):
         words.append(f"{split} loss {loss:.3f} accuracy {accuracy:.3f}")
     run.curves["seconds"].append(monotonic() - began)
     print(f"{run.name} epoch {epoch}/{run.args.epochs}: {', '.join(words)} ({run.curves['seconds'][-1]:.1f} s)", flush=True)
-
-
-def _checkpoint(run, optimizer, state, identity, epoch):
-    saved = io.BytesIO()
-    torch.save({"epoch": epoch, "model": run.model.state_dict(), "optimizer": optimizer.state_dict(), "scaler": run.scaler.state_dict(),
-                "state": state.state_dict() if state else None, "curves": dict(run.curves)}, saved)
-    with files.write(run.checkpoint) as file:  # with a checksum, which torch.load does not have
-        file.attrs["identity"] = identity
-        file["saved"] = np.frombuffer(saved.getbuffer(), np.uint8)
-
-
-def _resume(run, optimizer, state, identity):
-    """Loads the checkpoint if it belongs to this run; returns the number of epochs done."""
-    if not run.checkpoint.exists():
-        return 0
-    try:
-        with files.read(run.checkpoint) as file:
-            if file.attrs["identity"] != identity:
-                raise SystemExit(f"{run.checkpoint}: of another run, or settings, data or code changed since")
-            saved = torch.load(io.BytesIO(file["saved"][()]), map_location=run.device, weights_only=True)
-    except SystemExit as error:
-        print(f"{run.name} starts over: {error}", flush=True)
-        return 0
-    run.model.load_state_dict(saved["model"])
-    optimizer.load_state_dict(saved["optimizer"])
-    run.scaler.load_state_dict(saved["scaler"])
-    if state:
-        state.load_state_dict(saved["state"])
-    run.curves.update({name: list(values) for name, values in saved["curves"].items()})
-    print(f"{run.name}: continues after epoch {saved['epoch']} of {run.args.epochs}", flush=True)
-    return saved["epoch"]
 
 
 UNITS = {"loss": "nats per image", "accuracy": "fraction", "lr": "1", "seconds": "s"}

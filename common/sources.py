@@ -48,37 +48,38 @@ def folder_items(root, args):
     test = [p for p in folders if p.name == "test"] or [p for p in folders if p.name in ("val", "val.X")]
     if not train or not test:
         raise SystemExit(f"{root}: needs train/CLASS/images and test/CLASS/images or val/CLASS/images (or ImageNet-100's train.X1/ … val.X/)")
-    listed = [_by_class(train), _by_class(test)]
+    listed = [_by_class(root, train), _by_class(root, test)]
     if not listed[0]:
         raise SystemExit(f"{train[0]}: has no folder in it; the names of its folders are the labels")
     if alone := sorted(set(listed[1]) - set(listed[0])):
         print(f"{root}: left out: {len(alone)} classes that only {test[0].name}/ has (the first: {shown(alone[0])})", flush=True)
-    classes = choose_classes(sorted(listed[0]), args)
-    items = []
+    return _drawn(choose_classes(sorted(listed[0]), args), listed, args)
+
+
+def _drawn(classes, listed, args):
+    """(classes, items): val and train drawn by seed from listed[0], test from listed[1], each {class: [(what, name)]}."""
+    items, need = [], (args.val_per_class + (args.train_per_class or 1), args.test_per_class or 1)
     for label, name in enumerate(classes):
-        images = [sorted(part.get(name, [])) for part in listed]
-        rng = np.random.default_rng([args.seed, label])
-        trainval = [images[0][i] for i in rng.permutation(len(images[0]))]
-        tested = [images[1][i] for i in rng.permutation(len(images[1]))]
-        need = args.val_per_class + (args.train_per_class or 1)
-        if len(trainval) < need or len(tested) < (args.test_per_class or 1):
-            raise SystemExit(f"{root}: class {name} has {len(trainval)} images to train on and {len(tested)} to test; "
-                             f"{need} and {args.test_per_class or 1} are needed")
-        val, rest = trainval[:args.val_per_class], trainval[args.val_per_class:]
-        for split, paths in enumerate((rest[:args.train_per_class or None], val, tested[:args.test_per_class or None])):
-            items += [(str(path), label, split, shown(path.relative_to(root))) for path in sorted(paths)]
+        both, rng = [part.get(name, []) for part in listed], np.random.default_rng([args.seed, label])
+        if any(len(own) < least for own, least in zip(both, need)):
+            raise SystemExit(f"{args.source}: class {shown(name)} has {len(both[0])} images to train on and {len(both[1])} to test; "
+                             f"{need[0]} and {need[1]} are needed")
+        train, test = (rng.permutation(len(own)) for own in both)
+        val, rest = train[:args.val_per_class], train[args.val_per_class:]
+        for split, places in enumerate((rest[:args.train_per_class or None], val, test[:args.test_per_class or None])):
+            items += [(what, label, split, text) for what, text in (both[split == 2][i] for i in sorted(places))]
     return classes, items
 
 
-def _by_class(folders):
-    """{class: [image paths]} over one or more folders of classes."""
+def _by_class(root, folders):
+    """{class: [(path, name)]}, sorted, over one or more folders of classes."""
     found = {}
     for path in (path for folder in folders for path in sorted(folder.iterdir())):
         if path.is_symlink() and not path.exists():
             raise SystemExit(f"{shown(path)}: a link that leads nowhere; mend or remove it")
         if path.is_dir():
             found.setdefault(path.name, []).extend(image for image in path.iterdir() if image.suffix.lower() in SUFFIXES)
-    return found
+    return {name: [(str(path), shown(path.relative_to(root))) for path in sorted(paths)] for name, paths in found.items()}
 
 
 def shown(name):
@@ -101,15 +102,10 @@ def cifar10_items(root, args):
         if hashlib.file_digest(file, "md5").hexdigest() != md5:
             raise SystemExit(f"{archive}: wrong checksum; remove it, and it is downloaded again")
     with tarfile.open(archive) as tar:
-        train, (test,) = ([np.frombuffer(tar.extractfile(f"cifar-10-batches-bin/{name}.bin").read(), np.uint8).reshape(-1, 3073) for name in names]
-                          for names in ([f"data_batch_{k}" for k in range(1, 6)], ["test_batch"]))
-        classes, items = tar.extractfile("cifar-10-batches-bin/batches.meta.txt").read().decode().split(), []
-    both = np.concatenate(train), test  # a row an image: its label, then 32 x 32 red, green and blue
-    for label in range(10):
-        rng = np.random.default_rng([args.seed, label])
-        at = [rng.permutation(np.flatnonzero(part[:, 0] == label)) for part in both]
-        val, rest = at[0][:args.val_per_class], at[0][args.val_per_class:]
-        for split, index in enumerate((rest[:args.train_per_class or None], val, at[1][:args.test_per_class or None])):
-            items += [(both[split == 2][i, 1:].reshape(3, 32, 32).transpose(1, 2, 0), label, split, f"{'test' if split == 2 else 'train'}/{i}")
-                      for i in sorted(index)]
-    return classes, items
+        def part(name):
+            return np.frombuffer(tar.extractfile(f"cifar-10-batches-bin/{name}").read(), np.uint8)
+        classes = bytes(part("batches.meta.txt")).decode().split()
+        both = [np.concatenate([part(f"{name}.bin") for name in names]).reshape(-1, 3073)  # a row an image: its label, then 32 x 32 red, green, blue
+                for names in ([f"data_batch_{k}" for k in range(1, 6)], ["test_batch"])]
+    return _drawn(classes, [{name: [(rows[i, 1:].reshape(3, 32, 32).transpose(1, 2, 0), f"{folder}/{i}") for i in np.flatnonzero(rows[:, 0] == label)]
+                             for label, name in enumerate(classes)} for folder, rows in zip(("train", "test"), both)], args)

@@ -16,7 +16,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
-from common import data, files, loop, model, passport, study, transfer
+from common import checkpoint, data, files, model, passport, study, transfer
 from tests.conftest import make_pack
 
 SECONDS = 5  # beyond this a reader hangs
@@ -51,13 +51,13 @@ def resumed(path):
     optimizer = torch.optim.SGD(net.parameters())
     run = SimpleNamespace(checkpoint=path, model=net, scaler=torch.amp.GradScaler("cpu", enabled=False), curves={}, name="adam-0",
                           device=torch.device("cpu"), args=SimpleNamespace(epochs=9))
-    return loop._resume(run, optimizer, None, "identity")
+    return checkpoint.load(run, optimizer, None, "identity")
 
 
-def checkpoint(path):
+def saved(path):
     net = torch.nn.Linear(2, 2)
     run = SimpleNamespace(checkpoint=path, model=net, scaler=torch.amp.GradScaler("cpu", enabled=False), curves={"epoch": [1.0]})
-    loop._checkpoint(run, torch.optim.SGD(net.parameters()), None, "identity", 3)
+    checkpoint.save(run, torch.optim.SGD(net.parameters()), None, "identity", 3)
     return path
 
 
@@ -74,7 +74,7 @@ def targets(folder):
         "passport": (results(folder / "passport.h5", "passport"), lambda path: str(passport._read(path, "adam-0")), ("{}",)),
         "finetune": (results(folder / "finetune-full.h5", "finetune"), lambda path: str(transfer._read(path, "f")), ("[]",)),
         "report": (results(folder / "training.h5", "training"), lambda path: str(study.load(path)), ()),
-        "checkpoint": (checkpoint(folder / "resume.h5"), resumed, (0,)),
+        "checkpoint": (saved(folder / "resume.h5"), resumed, (0,)),
         "weights": (minimum(folder / "weights.safetensors"), lambda path: str(sorted(model.load(path)[1].items())), ()),
     }
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from common import device, files, loop, model, pretrain, transfer, weights
+from common import checkpoint, device, files, loop, model, pretrain, transfer, weights
 
 EXTRA = {"swa": ["--snapshots", "5", "--epochs", "5", "--target", "0.01"]}  # branches after epoch 1, averages from epoch 3
 # Running loss of the first epoch (4 steps of 16 images, float32) for --seed 3.
@@ -36,18 +36,18 @@ def test_resume_is_bit_identical_and_first_losses_are_golden(method, pack_file, 
     class Killed(Exception):
         pass
 
-    checkpoint, count = loop._checkpoint, []
+    save, count = checkpoint.save, []
 
     def kill_after(*args):
-        checkpoint(*args)
+        save(*args)
         count.append(1)
         if len(count) == (4 if method == "swa" else 1):  # in the middle of averaging
             raise Killed
 
-    monkeypatch.setattr(loop, "_checkpoint", kill_after)
+    monkeypatch.setattr(checkpoint, "save", kill_after)
     with pytest.raises(Killed):
         train(monkeypatch, method, pack_file, tmp_path / "killed", "--seed", 3)
-    monkeypatch.setattr(loop, "_checkpoint", checkpoint)
+    monkeypatch.setattr(checkpoint, "save", save)
     curves, resumed = train(monkeypatch, method, pack_file, tmp_path / "killed", "--seed", 3)
     assert curves.keys() == whole_curves.keys() and resumed.keys() == whole.keys()
     for name in curves:
