@@ -25,7 +25,8 @@ def choose(name="auto", deterministic=False):
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = not deterministic  # shapes stay the same: the fastest convolution is looked for once
     torch.use_deterministic_algorithms(deterministic)
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what the line above wants of cuBLAS; read when a GPU is first used
+    if deterministic:
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # what cuBLAS needs for it; read when a GPU is first used
     return torch.device(name)
 
 

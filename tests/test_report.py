@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 from simulate import simulated
 
-from common import claims, figures, page, stats, study, verdicts
+from common import claims, figures, files, page, stats, study, verdicts
 
 
 @pytest.mark.parametrize("method_effect", [0, 1, 3])
@@ -246,3 +246,13 @@ def test_figures_take_the_colour_of_the_text_around():
     assert text.startswith("<svg") and figures.INK not in text and "currentColor" in text and "r = +0.50: rises" in text
     assert text == figures.svg(figures.scatter([], iter([{"r": 0.5, "verdict": "rises"}]), {"a": "clean"}, {"b": "test accuracy"}, "full", {}))
     assert "<script>" not in page.figure(text, "<script>", [])
+
+
+def test_images_that_stand_both_in_train_and_test_are_said_in_the_report(tmp_path):
+    said = []
+    for twice in 0, 3:
+        with files.write(tmp_path / "pack.h5") as file:
+            file["split"] = np.array([0, 0, 1, 2], np.uint8)
+            file.attrs.update(source="/data/x", classes='["a", "b"]', image_size=8, duplicates=twice)
+        said.append(study.pack(tmp_path / "pack.h5"))
+    assert said == [f"x (2 classes at 8 px; 2 train, 1 val, 1 test images{more})" for more in ("", ", 3 of which are also in train or val")]
