@@ -1,8 +1,8 @@
-"""Kills the smoke study at 34 seeded moments, runs `make all` again each time, and compares with a study that nobody killed.
+"""Kills the smoke study at 30 seeded moments, runs `make all` again each time, and compares with a study that nobody killed.
 
     python -m tests.kill [--kills N] [--seed K] [--folder FOLDER]      about a minute and a half a kill on 2 cores
 
-Half of the kills come at a random time; the others when a certain file is about to get its name, half written, or just has it. The signal goes to
+The first 17 kills come when a certain file is about to get its name, half written, or just has it; the others at a random time. The signal goes to
 make and all it started. Afterwards: everything is there, bit by bit the same but for times, nothing is left over, little was done twice.
 """
 import argparse
@@ -127,7 +127,7 @@ def trial(folder, kill, jobs, *words):
     if alive(make.pid):
         wrong.append(f"processes are left: {alive(make.pid)}")
     killed = log.read_text()
-    if number != signal.SIGKILL and "Traceback" in killed.replace("KeyboardInterrupt", ""):
+    if "Traceback" in killed:
         wrong.append("a traceback")
     again = start(folder, f"-j{jobs}", *words)
     if again.wait():
@@ -147,7 +147,7 @@ def compare(found, expected):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=34)
+    parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=Path("/tmp/basins-kill"))
     parser.add_argument("--only", type=int, help="this one of them")
@@ -163,11 +163,11 @@ def main():
     print(f"{whole:.0f} s uninterrupted, {len(expected)} parts compared", flush=True)
     for number in range(args.kills):
         kill = {"signal": SIGNALS[number % 3]}
-        if number % 2:
-            name = WRITES[number // 2 % len(WRITES)]  # two of them are renamed from files that were whole, and on disk, before
+        if number < len(WRITES):
+            name = WRITES[number]  # two of them are renamed from files that were whole, and on disk, before
             kill |= {"file": name, "time": 1, "half": rng.random() < 0.5 and name not in ("passport.h5", "finetune-full.h5")}
         else:
-            kill |= {"after": round(rng.uniform(0, whole), 2)}
+            kill |= {"after": round(rng.uniform(0, 0.9 * whole), 2)}
         if args.only not in (None, number):
             continue
         shutil.rmtree(folder)  # always the same path: commands are compared too
@@ -175,6 +175,8 @@ def main():
         shutil.rmtree(folder.with_suffix(".watch"), ignore_errors=True)
         wrong, seconds, twice = trial(folder, kill, (1, 2, 4)[number % 3])
         wrong += compare(contents(folder), expected)
+        if "after" in kill:
+            whole = min(whole, kill["after"]) if "was not killed" in wrong else whole  # the machine was busier when it was timed
         failed += bool(wrong)
         print(f"{number}: {kill}: gone after {seconds:.2f} s, {twice} done twice; {'; '.join(wrong[:9]) or 'the same'}", flush=True)
         if wrong:

@@ -36,7 +36,7 @@ def uninterrupted(tmp_path_factory):
 
 @pytest.mark.parametrize("number", range(3))
 def test_a_killed_study_ends_as_one_that_nobody_killed(number, uninterrupted):
-    """Bit by bit, also with another -j. `python -m tests.kill` does it 34 times."""
+    """Bit by bit, also with another -j. `python -m tests.kill` does it 30 times."""
     folder, expected, seconds = uninterrupted
     rng = random.Random(number)
     how = [{"signal": "SIGKILL", "after": rng.uniform(0.1, 0.4) * seconds}, {"signal": "SIGTERM", "file": "resume.h5", "time": 2, "half": True},
@@ -77,6 +77,17 @@ def test_a_signal_ends_a_script_at_once_with_its_status_and_without_a_trace(scri
         time.sleep(0.05)
     assert not kill.alive(running.pid)
     assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".part")]
+
+
+@pytest.mark.parametrize("script", ["train.adam", "eval.battery", "finetune.full", "common.prepare"])
+def test_ctrl_c_during_the_imports_leaves_no_trace(script, tmp_path):
+    """h5py, which all of them need, is made to take long."""
+    (tmp_path / "h5py.py").write_text("import time\nprint('now', flush=True)\ntime.sleep(30)\n")
+    running = subprocess.Popen([sys.executable, "-m", script], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               preexec_fn=kill.listen, env=os.environ | {"PYTHONPATH": str(tmp_path)})
+    assert running.stdout.readline() == "now\n"
+    running.send_signal(signal.SIGINT)
+    assert running.communicate()[1] == "" and running.returncode == -signal.SIGINT
 
 
 def test_workers_end_with_their_process_also_when_it_is_killed(tmp_path):
