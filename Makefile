@@ -65,12 +65,13 @@ export MKL_NUM_THREADS := $(THREADS)
 # glibc keeps what a step frees: taking it from the system again at every step cost 13 % of training at batch 32.
 export MALLOC_MMAP_MAX_ := 0
 export MALLOC_TRIM_THRESHOLD_ := 68719476736
-# What is kept for the next process, or container: kernels compiled for the GPU, a list of fonts.
-export TORCHINDUCTOR_CACHE_DIR ?= $(CURDIR)/artifacts/cache/inductor
-export MPLCONFIGDIR ?= $(CURDIR)/artifacts/cache/matplotlib
+# What is kept for the next process, or container, of a user: kernels compiled for the GPU, a list of fonts.
+CACHE   := $(CURDIR)/artifacts/cache-$(shell id -u)
+export TORCHINDUCTOR_CACHE_DIR ?= $(CACHE)/inductor
+export MPLCONFIGDIR ?= $(CACHE)/matplotlib
 # In a read-only container nothing but artifacts can be written.
 ifeq ($(TMPDIR)$(shell test -w /tmp || echo no),no)
-export TMPDIR := $(shell mkdir -p $(CURDIR)/artifacts/cache && echo $(CURDIR)/artifacts/cache)
+export TMPDIR := $(shell mkdir -p $(CACHE) 2> /dev/null && echo $(CACHE))
 endif
 
 # PYTHON names an environment that has the requirements (the container); without it, .venv is made here.
