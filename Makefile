@@ -111,6 +111,12 @@ first = $(firstword $(subst -, ,$1))
 last  = $(lastword $(subst -, ,$1))
 flags = $(addprefix --,$(call rest,$(subst --, ,$1)))
 
+# A folder of images that is not named again stays the one that the pack was made from.
+unnamed = $(and $(NEEDS_IMAGENET),$(if $($1),,yes))
+ifneq ($(and $(filter-out help test setup clean report bench check,$(MAKECMDGOALS)),$(call unnamed,IMAGENET),$(if $(file < $A/flags/prepare-pretrain)$(wildcard $A/data/pretrain.h5),,yes)),)
+$(error PROFILE=$(PROFILE) needs IMAGENET=folder with train/CLASS/*.jpg and val/CLASS/*.jpg)
+endif
+
 .PHONY: help all test report tune bench check setup clean FORCE LOCK
 # One make at a time writes in a folder. The lock is held by make and by all that it starts, so that it ends with the last of them, killed or not.
 ifneq ($(and $(filter-out help test setup bench check $(if $(PARTIAL),report),$(MAKECMDGOALS)),$(if $(LOCKED)$(findstring n,$(SHORT))$(findstring q,$(SHORT)),,yes)),)
@@ -154,7 +160,6 @@ clean:
 	rm -rf $A
 
 # Each stage's flags are kept in a file that is written again only when they differ: a changed number remakes what used it, and nothing else.
-# A folder of images that is not named again stays the one that the pack was made from.
 same = $(if $(subst x$1,,x$2)$(subst x$2,,x$1),,yes)
 define keep
 FLAGS_$1 := $2
@@ -162,7 +167,6 @@ $(if $(call same,$(file < $A/flags/$1),$2),,$A/flags/$1: FORCE)
 endef
 kept = $(eval $(call keep,$1,$(strip $2)))
 same_bits = $(if $(DETERMINISTIC),--deterministic)
-unnamed = $(and $(NEEDS_IMAGENET),$(if $($1),,yes))
 $(call kept,prepare-pretrain,$(if $(call unnamed,IMAGENET),$(file < $A/flags/prepare-pretrain),$(PRETRAIN_DATA)))
 $(call kept,prepare-finetune,$(or $(if $(call unnamed,CIFAR),$(file < $A/flags/prepare-finetune)),$(FINETUNE_DATA)))
 $(foreach m,$(METHODS),$(call kept,train-$m,--epochs $(EPOCHS) $(TRAIN) $(TRAIN_$m) $(same_bits)))
@@ -174,11 +178,6 @@ $(call kept,report,$(REPORT))
 $(call kept,tune,$(TUNE))
 $A/flags/%:
 	@mkdir -p $(@D) && printf '%s' $(call quoted,$(FLAGS_$*)) > $@
-ifneq ($(filter-out help test setup clean report bench check,$(or $(MAKECMDGOALS),help)),)
-ifeq ($(or $(FLAGS_prepare-pretrain),$(wildcard $A/data/pretrain.h5)),)
-$(error PROFILE=$(PROFILE) needs IMAGENET=folder with train/CLASS/*.jpg and val/CLASS/*.jpg)
-endif
-endif
 
 .SECONDEXPANSION:
 $A/data/pretrain.h5 $A/data/finetune.h5: $A/data/%.h5: common/prepare.py common/sources.py $A/flags/prepare-% | $(READY)

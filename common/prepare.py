@@ -51,6 +51,8 @@ def picture(item, size):
         classes, label, split, index, seed = source
         return glyphs.image(classes, label, split, index, size, seed)
     try:
+        if isinstance(source, str) and not os.path.isfile(source):  # opening a pipe would wait for ever
+            raise ValueError("not a file")
         with (Image.fromarray(source) if isinstance(source, np.ndarray) else Image.open(source)) as image:
             image = _rgb(image)
             left, top = ((side - min(image.size)) / 2 for side in image.size)

@@ -116,6 +116,7 @@ def bomb(path):
     (lambda root: Image.fromarray(np.ones((9, 9), np.int32)).save(root / "val/cat/bad.tiff"), r"bad.tiff: not a readable image \(mode I"),
     (lambda root: bomb(root / "train/cat/bad.png"), "bad.png: not a readable image .*400000000 pixels"),
     (lambda root: (root / "train/cat/bad.png").symlink_to("bad.png"), "bad.png: not a readable image"),
+    (lambda root: os.mkfifo(root / "train/cat/bad.png"), r"bad.png: not a readable image \(not a file"),
     (lambda root: (root / "train/bird").symlink_to("bird"), "train/bird: a link that leads nowhere"),
     (lambda root: (root / "val").rename(root / "other"), "needs train/CLASS"),
     (lambda root: [shutil.rmtree(path) for path in root.iterdir()], "needs train/CLASS"),

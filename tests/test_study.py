@@ -194,10 +194,11 @@ def test_nothing_is_left_beside_the_results(study):
     assert not [name for name in names if name.startswith(".") or ".part" in name or "resume" in name]
 
 
-def test_an_unknown_profile_or_a_missing_folder_is_one_line():
+def test_an_unknown_profile_or_a_missing_folder_is_one_line(tmp_path):
     for arguments, message in (["PROFILE=none", "help"], "no such profile; there are"), (["PROFILE=small", "all"], "needs IMAGENET=folder"):
-        asked = subprocess.run(["make", *arguments, "PYTHON=python", "A=/nonexistent/x"], cwd=ROOT, capture_output=True, text=True)
+        asked = subprocess.run(["make", *arguments, "PYTHON=python", f"A={tmp_path}/x"], cwd=ROOT, capture_output=True, text=True)
         assert asked.returncode != 0 and message in asked.stderr and len(asked.stderr.strip().splitlines()) == 1
+        assert not (tmp_path / "x").exists()
 
 
 def test_pairs_follow_the_protocol():
