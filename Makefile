@@ -27,6 +27,7 @@ THREADS  = 1
 CORES   := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
 JOBS     = $(shell echo $$(( $(CORES) > $(THREADS) ? $(CORES) / $(THREADS) : 1 )))
 LAUNCH   =
+GPUS     =
 DETERMINISTIC =
 IMAGENET =
 CIFAR    =
@@ -58,7 +59,7 @@ endif
 include profiles/$(PROFILE).mk
 
 ifeq ($(LOCKED)$(filter -j%,$(MAKEFLAGS)),)
-MAKEFLAGS += -j$(JOBS)
+MAKEFLAGS += -j$(or $(GPUS),$(JOBS))
 endif
 export OMP_NUM_THREADS := $(THREADS)
 export MKL_NUM_THREADS := $(THREADS)
@@ -80,7 +81,7 @@ PYTHON = .venv/bin/python
 READY  = .venv/ready
 READY_TESTS = .venv/ready-tests
 endif
-RUN = $(LAUNCH) $(PYTHON)
+RUN = $(if $(GPUS),bash common/gpu.sh $(GPUS)) $(LAUNCH) $(PYTHON)
 
 # What the study is made of: minima, pairs (a-0--b-1 for a <= b; a-0--b-0 for a < b), settings tried by `make tune`.
 A       = artifacts/$(PROFILE)
@@ -113,13 +114,13 @@ flags = $(addprefix --,$(call rest,$(subst --, ,$1)))
 
 # A folder of images that is not named again stays the one that the pack was made from.
 unnamed = $(and $(NEEDS_IMAGENET),$(if $($1),,yes))
-ifneq ($(and $(filter-out help test setup clean report bench check,$(MAKECMDGOALS)),$(call unnamed,IMAGENET),$(if $(file < $A/flags/prepare-pretrain)$(wildcard $A/data/pretrain.h5),,yes)),)
+ifneq ($(and $(filter-out help test container setup clean report bench check,$(MAKECMDGOALS)),$(call unnamed,IMAGENET),$(if $(file < $A/flags/prepare-pretrain)$(wildcard $A/data/pretrain.h5),,yes)),)
 $(error PROFILE=$(PROFILE) needs IMAGENET=folder with train/CLASS/*.jpg and val/CLASS/*.jpg)
 endif
 
-.PHONY: help all test report tune bench check setup clean FORCE LOCK
+.PHONY: help all test container report tune bench check setup clean FORCE LOCK
 # One make at a time writes in a folder. The lock is held by make and by all that it starts, so that it ends with the last of them, killed or not.
-ifneq ($(and $(filter-out help test setup bench check $(if $(PARTIAL),report),$(MAKECMDGOALS)),$(if $(LOCKED)$(findstring n,$(SHORT))$(findstring q,$(SHORT)),,yes)),)
+ifneq ($(and $(filter-out help test container setup bench check $(if $(PARTIAL),report),$(MAKECMDGOALS)),$(if $(LOCKED)$(findstring n,$(SHORT))$(findstring q,$(SHORT)),,yes)),)
 $(MAKECMDGOALS): LOCK ; @:
 LOCK:
 	+@mkdir -p $A/flags; exec 9>> $A/flags/lock; flock -w 3 -E 9 9 2> /dev/null || test $$? != 9 || \
@@ -136,10 +137,11 @@ help:
 	@echo 'make report              the report alone, from the files as they are; PARTIAL=1 also where some are missing'
 	@echo 'make $A/adam-0/passport.h5  any one file; make -n all shows what would run'
 	@echo 'make bench               speed of this machine at the profile'"'"'s image size: a plain script, ours, and what the hardware allows'
+	@echo 'make container           the image, built, and tests and the smoke study in it (tests/container.sh says with which engine)'
 	@echo 'make check               every file of $A against its checksum'
 	@echo 'make setup               the environment in .venv alone;  make clean  removes $A'
 	@echo
-	@$(foreach v,PROFILE METHODS CONTROLS SEEDS MEASUREMENTS MEASUREMENTS_MORE MODES RUNS EPOCHS THREADS JOBS DETERMINISTIC PYTHON LAUNCH IMAGENET CIFAR,printf '  %-17s %s\n' '$v' '$($v)';)
+	@$(foreach v,PROFILE METHODS CONTROLS SEEDS MEASUREMENTS MEASUREMENTS_MORE MODES RUNS EPOCHS THREADS JOBS DETERMINISTIC PYTHON LAUNCH GPUS IMAGENET CIFAR,printf '  %-17s %s\n' '$v' '$($v)';)
 	@printf '  profiles          %s\n' '$(patsubst profiles/%.mk,%,$(wildcard profiles/*.mk))'
 
 all: $A/report/index.html
@@ -226,6 +228,9 @@ $(TUNED_MODES:%=$A/tune/finetune-%.h5): $A/tune/finetune-%.h5: finetune/$$(call 
 
 test: | $(READY_TESTS)
 	$(PYTHON) -m pytest -q -n 2 --dist loadfile tests
+
+container:
+	@bash tests/container.sh
 
 # Two profiles started at once wait for each other here, and find it done.
 .venv/ready: requirements.txt

@@ -3,7 +3,7 @@ from common import cli, files, model
 
 
 def main():
-    parser = cli.Parser(__doc__)
+    parser = cli.Parser(__doc__, alone=True)
     parser.add_argument("files", nargs="*", metavar="FILE")
     names = parser.parse_args().files
     bad = []

@@ -4,11 +4,13 @@ import io
 import numpy as np
 import torch
 
-from common import files
+from common import files, ranks
 
 
 def save(run, optimizer, state, identity, epoch):
     """Writes all that the run needs to go on after `epoch`, under its `identity`: what its result depends on."""
+    if not ranks.FIRST:
+        return
     saved = io.BytesIO()
     torch.save({"epoch": epoch, "model": run.model.state_dict(), "optimizer": optimizer.state_dict(), "scaler": run.scaler.state_dict(),
                 "state": state.state_dict() if state else None, "curves": dict(run.curves)}, saved)

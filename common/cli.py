@@ -14,9 +14,14 @@ from common import files
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with defaults shown by --help and errors of one line (status 2). From here on SIGINT and SIGTERM end the process at once."""
+    """argparse with defaults shown by --help and errors of one line (status 2). From here on SIGINT and SIGTERM end the process at once.
 
-    def __init__(self, doc):
+    `alone`: a script for one process; under torchrun all but rank 0 have nothing to do.
+    """
+
+    def __init__(self, doc, alone=False):
+        if alone and os.environ.get("RANK", "0") != "0":
+            raise SystemExit(0)
         super().__init__(description=doc, formatter_class=_Formatter, allow_abbrev=False)
         sys.excepthook = _explain
         for number in signal.SIGINT, signal.SIGTERM:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
-from common import files
+from common import files, ranks
 
 
 def flags(parser):
@@ -27,6 +27,7 @@ def choose(name="auto", deterministic=False):
     torch.use_deterministic_algorithms(deterministic)
     if deterministic:
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # what cuBLAS needs for it; read when a GPU is first used
+    ranks.start(name)
     return torch.device(name)
 
 
@@ -91,20 +92,21 @@ class Replayed:
         """The body's replay; recording does not run it."""
         graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(self.generator)
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # another thread may be reading images ahead
             self.body()
         return graph.replay
 
 
 def describe(device, dtype=torch.float32):
     """One line for the results' `device` attribute: hardware, threads, precision."""
+    times = f" x {ranks.WORLD}" * (ranks.WORLD > 1)
     if device.type == "cuda":
-        return f"{torch.cuda.get_device_name(device)}, {str(dtype)[6:]}"
+        return f"{torch.cuda.get_device_name(device)}{times}, {str(dtype)[6:]}"
     name = platform.machine()
     if os.path.exists("/proc/cpuinfo"):
         with open("/proc/cpuinfo") as lines:
             name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), name)
-    return f"{name} ({torch.backends.cpu.get_cpu_capability()}), {torch.get_num_threads()} threads, {str(dtype)[6:]}"
+    return f"{name} ({torch.backends.cpu.get_cpu_capability()}), {torch.get_num_threads()} threads{times}, {str(dtype)[6:]}"
 
 
 def derive(*parts):

@@ -15,7 +15,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from common import checkpoint, cli, data, device as devices, files
+from common import checkpoint, cli, data, device as devices, files, ranks, weights
 
 
 def flags(parser, epochs, lr, weight_decay):
@@ -29,6 +29,7 @@ def flags(parser, epochs, lr, weight_decay):
                         help="lr is constant up to this fraction of training, then falls linearly to 0")
     parser.add_argument("--train-images", type=cli.count, default=2500, help="training images whose eval-mode curve is recorded")
     parser.add_argument("--precision", default="auto", choices=["auto", "bfloat16", "float16", "float32"], help="autocast of the step")
+    parser.add_argument("--sync-batchnorm", action="store_true", help="under torchrun, BatchNorm over the whole batch, not each process's part of it")
     devices.flags(parser)
     return parser
 
@@ -51,18 +52,30 @@ class Run:
     scaler: torch.amp.GradScaler
     curves: dict
     name: str
+    part: slice                    # which images of a batch this process takes: all, but under torchrun
+    net: torch.nn.Module = None    # `model`, whose gradients are averaged over processes
     origin: dict = None            # where finetuning starts: {name: parameter}
+
+    @property
+    def share(self):
+        """This process's fraction of a batch."""
+        return (self.part.stop - self.part.start) / self.args.batch_size
+
+    def randn(self, images):
+        """N(0, 1) of the shape of `images`: this process's part of what is drawn for the whole batch."""
+        drawn = torch.randn(self.args.batch_size, *images.shape[1:], generator=self.generator, device=images.device)
+        return drawn[self.part]
 
     def forward(self, images, labels, reduction="mean"):
         """(loss in nats, logits) under the run's precision; the loss is always float32."""
         with devices.autocast(self.device, self.dtype):
-            logits = self.model(images)
+            logits = self.net(images)
         return cross_entropy(logits.float(), labels, reduction=reduction), logits
 
     def backward(self, loss, optimizer):
         """Fresh gradients of the loss."""
         optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
+        self.scaler.scale(loss * (self.share * ranks.WORLD)).backward()
 
     def update(self, optimizer):
         """One update with the gradients that are there."""
@@ -80,7 +93,14 @@ def start(args, settings, seed, pack, model, train, measured, checkpoint, name):
     device, dtype = pack.device, devices.training_dtype(pack.device, args.precision)
     if args.batch_size > len(train):
         raise SystemExit(f"--batch-size {args.batch_size}: larger than the {len(train)} training images of {args.data}")
-    return Run(args, settings, seed, pack, model.to(device), train, measured, checkpoint, device, dtype,
+    if args.batch_size < ranks.WORLD:
+        raise SystemExit(f"--batch-size {args.batch_size}: fewer images than the {ranks.WORLD} processes")
+    if args.sync_batchnorm and ranks.WORLD > 1:
+        if device.type == "cpu":
+            raise SystemExit("--sync-batchnorm: PyTorch has it on GPUs alone")
+        model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    model = model.to(device)
+    return Run(args, settings, seed, pack, model, train, measured, checkpoint, device, dtype, part=ranks.part(args.batch_size), net=model,
                lr=torch.tensor(args.lr, device=device), generator=torch.Generator(device),
                scaler=torch.amp.GradScaler(device.type, enabled=dtype == torch.float16), curves=defaultdict(list), name=name)
 
@@ -104,14 +124,13 @@ def evaluate(model, pack, index, batch_size=500):
     modes = {module: module.training for module in model.modules()}
     model.eval()
     total = torch.zeros(2, dtype=torch.float64, device=pack.device)
-    for at in index.split(batch_size):
-        images, labels = pack.batch(at)
+    for images, labels in pack.batches(index.split(batch_size)[ranks.RANK::ranks.WORLD]):
         with devices.autocast(pack.device, devices.measuring_dtype(pack.device)):
             logits = model(images).float()
         total += torch.stack([cross_entropy(logits, labels, reduction="sum"), (logits.argmax(1) == labels).sum()])
     for module, training in modes.items():
         module.training = training
-    return (total / len(index)).tolist()
+    return (ranks.total(total) / len(index)).tolist()
 
 
 def fit(run, step, optimizer, lr=None, state=None, parts=1, before=False):
@@ -130,35 +149,40 @@ def fit(run, step, optimizer, lr=None, state=None, parts=1, before=False):
     fast = run.device.type == "cuda" and not args.no_compile
     if fast:
         run.model.compile(dynamic=False)
+    run.net = ranks.averaging(run.model)
     if before and done == 0 and not curves["epoch"]:
         _record(run, 0, monotonic())
         yield SimpleNamespace(epoch=0, last=True, accuracy=None)
     steps = len(run.train) // args.batch_size
     ends = [steps * (part + 1) // parts for part in range(parts)]
     sums, finite = torch.zeros(2, dtype=torch.float64, device=run.device), torch.zeros(1, dtype=torch.int64, device=run.device)
-    at = torch.zeros(args.batch_size, dtype=torch.int64, device=run.pack.images.device)
+    held = data.Held(run.pack, run.part.stop - run.part.start)
 
     def body():
-        images, labels = run.pack.batch(at)
+        images, labels = held.batch()
         loss, logits = step(images, labels)
-        sums.add_(torch.stack([loss.detach(), (logits.detach().argmax(1) == labels).float().mean()]))
+        sums.add_(torch.stack([loss.detach(), (logits.detach().argmax(1) == labels).float().mean()]), alpha=run.share)
         finite.add_(sums[0].isfinite())  # once it is not, it never is again: steps before that
 
-    advance = devices.Replayed(body, run.generator, fast and run.pack.resident)
+    advance = devices.Replayed(body, run.generator, fast and ranks.WORLD == 1)
     for epoch in range(done, args.epochs):
         began = monotonic()
         run.generator.manual_seed(devices.derive("step", run.seed, epoch))
-        order = run.train[data.order(len(run.train), "order", run.seed, epoch)].to(at.device)
+        order = run.train[data.order(len(run.train), "order", run.seed, epoch)].to(run.pack.images.device)
+        fill = held.fill([batch[run.part] for batch in order[:steps * args.batch_size].split(args.batch_size)])
         sums.zero_(), finite.zero_()
         run.model.train()
-        bar = tqdm(range(steps), desc=f"{run.name} {epoch + 1}/{args.epochs}", leave=False, disable=not sys.stderr.isatty())
+        bar = tqdm(range(steps), desc=f"{run.name} {epoch + 1}/{args.epochs}", leave=False, disable=not (ranks.FIRST and sys.stderr.isatty()))
         for i in bar:
             run.lr.fill_(lr((epoch * steps + i) / (args.epochs * steps)))
-            at.copy_(order[i * args.batch_size:(i + 1) * args.batch_size])
             with devices.memory(args.batch_size):
+                next(fill)
                 advance()
             if i + 1 in ends[:-1]:
                 yield SimpleNamespace(epoch=epoch + 1, last=False, accuracy=None)
+        ranks.total(sums), ranks.least(finite)
+        if ranks.WORLD > 1:
+            weights.average_statistics([layer for layer in weights.batchnorm_layers(run.model) if layer.training], run.share)
         (loss, accuracy), good = (sums / steps).tolist(), finite.item()
         if good < steps or not torch.stack([value.isfinite().all() for value in run.model.state_dict().values()]).all():
             what = f"loss is not finite at step {good + 1}" if good < steps else "weights are not finite after the last step"

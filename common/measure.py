@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from common import cli, device as devices, summary, weights
+from common import cli, device as devices, ranks, summary, weights
 
 BLOCK = 250
 SPLITS = "train", "test"
@@ -73,6 +73,7 @@ class Bench:
         self.splits = {split: pack.subset(split, args.images) for split in SPLITS}
         self.batchnorm_images = pack.subset("train", args.batchnorm_images)
         self.blocks = -(-(args.batch_size or (10 * BLOCK if pack.device.type == "cuda" else BLOCK)) // BLOCK)
+        self.blocks = min(self.blocks, -(-args.images // (BLOCK * ranks.WORLD)))  # each process has some
         self.cleaned = {}
 
     def settle(self, recompute=False):
@@ -109,6 +110,10 @@ class Bench:
         dtype = self.dtype if net is self.fast else torch.float32
         for first in range(0, len(blocks), self.blocks):
             members = range(first, min(first + self.blocks, len(blocks)))
+            if first // self.blocks % ranks.WORLD != ranks.RANK:  # another process's: its place in the sum over all
+                nothing = torch.zeros(len(levels), sum(len(blocks[member]) for member in members), device=self.pack.device)
+                loss.append(nothing), correct.append(nothing.byte())
+                continue
             loaded = [self.pack.batch(blocks[member]) for member in members]
             labels = torch.cat([own for _, own in loaded])
             generators = [devices.generator("cpu", self.seed, *seed, split, member) for member in members]
@@ -117,8 +122,8 @@ class Bench:
             with devices.memory(BLOCK * self.blocks):
                 logits = [net(torch.cat(images).to(dtype)).float() for images in zip(*levelwise, strict=True)]
             loss.append(torch.stack([cross_entropy(level, labels, reduction="none") for level in logits]))
-            correct.append(torch.stack([level.argmax(1) == labels for level in logits]))
-        return torch.cat(loss, 1), torch.cat(correct, 1)
+            correct.append(torch.stack([level.argmax(1) == labels for level in logits]).byte())
+        return ranks.total(torch.cat(loss, 1)), ranks.total(torch.cat(correct, 1)).bool()
 
 
 def measure_inputs(bench, module, levels, repeats, splits, keywords):

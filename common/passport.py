@@ -5,7 +5,7 @@ from time import monotonic
 
 import h5py
 
-from common import cli, data, device as devices, files, measure, model as models, summary
+from common import cli, data, device as devices, files, measure, model as models, ranks, summary
 
 CODE = "common/measure.py", "common/summary.py", "common/weights.py", "common/model.py"  # with a measurement's own file: what its numbers depend on
 UNITS = {"loss": "nats per image", "accuracy": "fraction", "accuracy_relative": "fraction of clean", "loss_change": "nats per image",
@@ -45,6 +45,7 @@ def main(doc, modules):
         vars(args), metadata["seed"], metadata["sha256"], hardware)
     part = out.with_suffix(".part.h5")
     old, groups = _read(out, minimum.name) | _read(part, minimum.name), {}
+    ranks.wait()  # all have read what rank 0 will write over
     for module in modules:
         name = measure.name_of(module)
         levels = getattr(args, f"{name}_levels", getattr(module, "LEVELS", []))
@@ -65,10 +66,13 @@ def main(doc, modules):
                 "level": getattr(module, "LEVEL", ""), "level_units": getattr(module, "UNITS", ""), "batchnorm": batchnorm,
                 "repeats": json.dumps(words if isinstance(words, list) else repeats), "interval": summary.INTERVAL,
                 "variant": group.removeprefix(name).removesuffix(batchnorm).strip("_"), "seconds": monotonic() - began}, arrays
-            _write(part, root, groups)
+            if ranks.FIRST:
+                _write(part, root, groups)
             print(f"{minimum.name} {group}: {monotonic() - began:.1f} s", flush=True)
-    _write(part, root, groups)
-    files.replace(part, out)
+    if ranks.FIRST:
+        _write(part, root, groups)
+        files.replace(part, out)
+    ranks.end()
 
 
 def _read(path, minimum):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from common import cli, data, device as devices, files, loop, model as models
+from common import cli, data, device as devices, files, loop, model as models, ranks
 
 
 def parser(doc):
@@ -35,6 +35,8 @@ def setup(args):
 
 def save(run, path):
     """Writes the run's network as it is now to `path` (safetensors)."""
+    if not ranks.FIRST:
+        return
     models.save(path, run.model.state_dict(), arch=run.args.arch, classes=run.pack.classes, image_size=run.pack.image_size,
                 seed=run.args.seed, data=run.pack.fingerprint, code=files.code(), commit=files.commit(), command=files.command())
 
@@ -46,13 +48,17 @@ def finish(run):
     if curves["running/accuracy"][-1] < args.target:
         print(f"{run.name}: running train accuracy ended at {curves['running/accuracy'][-1]:.3f}, below the target of {args.target}", flush=True)
     out = Path(args.out)
+    final = {split: loop.evaluate(run.model, run.pack, index) for split, index in run.measured.items()}
+    if not ranks.FIRST:
+        return ranks.end()
     with files.write(out / "training.h5") as file:
         file.attrs.update(files.stamp(run.settings, args.seed, files.sha256(run.settings), devices.describe(run.device, run.dtype)))
         file.attrs.update(kind="training", minimum=out.name, method=out.name.split("-")[0], target=args.target,
                           epoch_target_reached=reached[0] if reached else np.nan)
         loop.write_curves(file, dict(curves))
-        for split, index in run.measured.items():
-            for name, value in zip(("loss", "accuracy"), loop.evaluate(run.model, run.pack, index)):
+        for split, values in final.items():
+            for name, value in zip(("loss", "accuracy"), values):
                 file[f"final/{split}_{name}"] = value
     save(run, out / "weights.safetensors")
     run.checkpoint.unlink(missing_ok=True)
+    ranks.end()

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from common import cli, data, device as devices, files, loop, model as models, weights
+from common import cli, data, device as devices, files, loop, model as models, ranks, weights
 
 CODE = "common/loop.py", "common/transfer.py", "common/weights.py", "common/model.py"
 TARGET = 0.95
@@ -40,6 +40,7 @@ def runs(args, mode_file):
     hardware = devices.describe(device, devices.training_dtype(device, args.precision))
     done = _read(out, fingerprint)[:args.runs] or []
     done = max(done, _read(part, fingerprint)[:args.runs], key=len)
+    ranks.wait()  # all have read what rank 0 will write over
     for number in range(len(done), args.runs):
         model, _ = models.load(minimum / "weights.safetensors")
         # Run k has the same head and the same image order for every minimum: minima are compared in pairs.
@@ -50,11 +51,15 @@ def runs(args, mode_file):
         run.origin = {name: value.detach().clone() for name, value in run.model.named_parameters()}
         yield run
         done.append({name: np.array(values) for name, values in run.curves.items() if name != "lr" and "running" not in name})
-        _write(part, done, args, metadata, settings, fingerprint, hardware)
-        checkpoint.unlink(missing_ok=True)
+        if ranks.FIRST:
+            _write(part, done, args, metadata, settings, fingerprint, hardware)
+            checkpoint.unlink(missing_ok=True)
+    if not ranks.FIRST:
+        return ranks.end()
     _write(part, done, args, metadata, settings, fingerprint, hardware)  # one that lies there may be of other settings, or hold more runs
     checkpoint.unlink(missing_ok=True)  # a kill may have come between a run's end and its checkpoint's
     files.replace(part, out)
+    ranks.end()
 
 
 def record(run, positions):

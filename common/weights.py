@@ -4,6 +4,7 @@ Statistics are `stored` (as the file has them) or `recomputed`: reset, then one 
 fixed order. A network whose weights moved without that is measured on statistics of another network.
 """
 import copy
+import functools
 from contextlib import contextmanager
 
 import torch
@@ -11,7 +12,7 @@ from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from common import conv, device as devices
+from common import conv, device as devices, ranks
 
 CONV_LINEAR = nn.modules.conv._ConvNd, nn.Linear
 
@@ -19,6 +20,11 @@ CONV_LINEAR = nn.modules.conv._ConvNd, nn.Linear
 def conv_linear(model):
     """{name: weight} of all convolutions and linear layers, by module type: 20 and 1 in ResNet18, shortcuts included."""
     return {f"{name}.weight": module.weight for name, module in model.named_modules() if isinstance(module, CONV_LINEAR)}
+
+
+def batchnorm_layers(model):
+    """The BatchNorm layers that keep statistics."""
+    return [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
 
 
 def batchnorm(model):
@@ -88,24 +94,38 @@ def recompute_batchnorm(model, pack, index, batch_size=500, dtype=torch.float32)
     layers run in train mode meanwhile (no dropout); every module's mode and momentum are restored. Other layers compute in `dtype`.
     """
     index = index[mixed(len(index))]
-    layers = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    layers = batchnorm_layers(model)
     modes = {module: module.training for module in model.modules()}
     momenta = {layer: layer.momentum for layer in layers}
     model.eval()
     for layer in layers:
         layer.reset_running_stats()
         layer.train()
-    seen = 0
-    for at in index.split(batch_size):
+        if isinstance(layer, nn.SyncBatchNorm):  # its own would ask the other processes
+            layer.forward = functools.partial(_BatchNorm.forward, layer)
+    seen, batches = 0, index.split(batch_size)
+    own = batches[ranks.RANK::ranks.WORLD]
+    for at, (images, _) in zip(own, pack.batches(own)):
         seen += len(at)
         for layer in layers:
             layer.momentum = len(at) / seen  # running ← (1−m)·running + m·batch: the sample-weighted mean over all batches so far
         with devices.autocast(next(model.parameters()).device, dtype):
-            model(pack.batch(at)[0])
+            model(images)
     for module, training in modes.items():
         module.training = training
     for layer, momentum in momenta.items():
         layer.momentum = momentum
+        vars(layer).pop("forward", None)
+    if ranks.WORLD > 1:
+        average_statistics(layers, seen / len(index))
+
+
+@torch.no_grad()
+def average_statistics(layers, share):
+    """BatchNorm's statistics become the mean over all processes, each of which has seen its `share` of the images."""
+    for layer in layers:
+        for value in layer.running_mean, layer.running_var:
+            ranks.total(value.mul_(share))
 
 
 def fold(model, dtype=torch.float32):

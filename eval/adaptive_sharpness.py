@@ -8,7 +8,7 @@ import sys
 import torch
 from torch.nn.functional import cross_entropy
 
-from common import cli, passport, summary, weights
+from common import cli, passport, ranks, summary, weights
 
 TITLE, SOURCE = "Adaptive sharpness", "Andriushchenko et al. 2023, arXiv 2302.07011"
 BATCH, MOMENTUM = 128, 0.75
@@ -61,16 +61,18 @@ def measure(model, batches, generator, images, average, draws, worst, steps):
     parameters = [value.requires_grad_() for value in model.parameters()]
     losses = [lambda batch=batch: cross_entropy(model(batch[0]), batch[1]) for batch in batches]
     with torch.no_grad():
-        clean, table = [loss().item() for loss in losses], []
+        clean, table = ranks.spread(lambda loss: loss().item(), losses, answers.device), []
         for _ in range(draws):
             with weights.moved(model):
                 for value in parameters:
                     value.copy_(next(weights.multiplicative_noise(value, [average], generator)))
-                table.append([loss().item() - before for loss, before in zip(losses, clean)])
-    rises = []
-    for loss, before in zip(losses, clean):
+                table.append([after - before for after, before in zip(ranks.spread(lambda loss: loss().item(), losses, answers.device), clean)])
+
+    def highest(loss):
         with weights.moved(model):
-            rises.append(auto_pgd(loss, parameters, worst, steps) - before)
+            return auto_pgd(loss, parameters, worst, steps)
+
+    rises = [after - before for after, before in zip(ranks.spread(highest, losses, answers.device), clean)]
     model.requires_grad_(False)
     sizes = [len(answers) for _, answers in batches]
     found = summary.crossed(table, sizes), summary.crossed([rises], sizes)

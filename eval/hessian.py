@@ -9,7 +9,7 @@ import sys
 import torch
 from torch.nn.functional import cross_entropy
 
-from common import cli, passport, summary
+from common import cli, passport, ranks, summary
 
 TITLE, SOURCE = "Hessian", "Yao et al. 2020, arXiv 1912.07145"
 CHUNK, TOLERANCE = 50, 1e-3
@@ -25,13 +25,17 @@ def dot(a, b):
 
 def product(model, parameters, chunks, vector):
     """(H·v, [v·H_c·v]): the Hessian of the mean loss over all `chunks` [(images, labels)] times `vector`, and each chunk's own quadratic form."""
-    total, forms, count = [torch.zeros_like(value) for value in parameters], [], sum(len(labels) for _, labels in chunks)
-    for images, labels in chunks:
+    total, count = [torch.zeros_like(value) for value in parameters], sum(len(labels) for _, labels in chunks)
+
+    def form(chunk):
+        images, labels = chunk
         gradient = torch.autograd.grad(cross_entropy(model(images), labels), parameters, create_graph=True)
         part = torch.autograd.grad(gradient, parameters, vector)
         torch._foreach_add_(total, part, alpha=len(labels) / count)
-        forms.append(dot(vector, part))
-    return total, forms
+        return dot(vector, part)
+
+    forms = ranks.spread(form, chunks, vector[0].device)
+    return [ranks.total(value) for value in total], forms
 
 
 def measure(model, batches, generator, images, iterations, vectors):

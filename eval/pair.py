@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common import cli, data, device as devices, files, measure, model as models, weights
+from common import cli, data, device as devices, files, measure, model as models, ranks, weights
 
 
 def line(bench, a, b, points, recompute):
@@ -46,6 +46,8 @@ def main():
     settings = {key: getattr(args, key) for key in ("images", "batchnorm_images", "batch_size", "points")} | {"precision": str(bench.dtype)[6:]}
     fingerprint = files.sha256(settings, metadata["sha256"], other_metadata["sha256"], pack.fingerprint)
     paths = {"path": line(bench, a, b, args.points, recompute=False), "path_recomputed": line(bench, a, b, args.points, recompute=True)}
+    if not ranks.FIRST:
+        return ranks.end()
     with files.write(args.out) as file:
         file.attrs.update(files.stamp(settings, args.seed, fingerprint, devices.describe(device, bench.dtype)))
         file.attrs.update(kind="pair", minima=json.dumps([folder.name for folder in minima]),
@@ -63,6 +65,7 @@ def main():
     highest = {name: max(curves["train/loss"]) for name, curves in paths.items()}
     print(f"{minima[0].name}--{minima[1].name}: distance {distances['all']['raw']:.1f}, highest train loss on the line "
           f"{highest['path']:.2f} (BatchNorm interpolated), {highest['path_recomputed']:.2f} (recomputed)", flush=True)
+    ranks.end()
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ PARTS = "all", "weights", "batchnorm"
 
 
 def main():
-    parser = cli.Parser(__doc__)
+    parser = cli.Parser(__doc__, alone=True)
     parser.add_argument("--out", required=True, metavar="FOLDER", type=Path)
     parser.add_argument("--profile", default="unnamed", metavar="NAME", help="for the heading")
     parser.add_argument("--pack", action="append", default=[], metavar="FILE", type=Path, help="a pack of images, to say what it is")

@@ -22,7 +22,7 @@ def row(path):
 
 
 def main():
-    parser = cli.Parser(__doc__)
+    parser = cli.Parser(__doc__, alone=True)
     parser.add_argument("files", nargs="+", metavar="FILE", type=Path, help="training.h5 and finetune files of the settings tried")
     rows = [row(path) for path in parser.parse_args().files]
     for tuned in dict.fromkeys(name for name, *_ in rows):

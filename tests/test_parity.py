@@ -78,12 +78,11 @@ def test_average_and_batchnorm_update_are_those_of_torch(pack):
         torch.testing.assert_close(value, other, rtol=1e-12, atol=1e-12)
 
     class Double:  # batches of equal size: torch weights batches equally, ours weights images
-        def batch(self, index):
-            images, labels = pack.batch(index)
-            return images.double(), labels
+        def batches(self, indices):
+            return ((images.double(), labels) for images, labels in pack.batches(indices))
 
     index = pack.indices("train")[:60]
-    torch.optim.swa_utils.update_bn((Double().batch(at)[0] for at in index[weights.mixed(60)].split(20)), trusted.module)
+    torch.optim.swa_utils.update_bn((images for images, _ in Double().batches(index[weights.mixed(60)].split(20))), trusted.module)
     weights.recompute_batchnorm(averaged, Double(), index, batch_size=20)
     for name, value in trusted.module.state_dict().items():
         if "running" in name:

@@ -2,8 +2,6 @@
 
 The step is the only forward pass in train mode, so BatchNorm's statistics are those of noisy images alone.
 """
-import torch
-
 from common import cli, loop, pretrain
 
 
@@ -15,8 +13,7 @@ def main():
     optimizer = loop.adam(run)
 
     def step(images, labels):
-        noise = torch.randn(images.shape, generator=run.generator, device=images.device)
-        loss, logits = run.forward((images + args.sigma * noise).clamp(0, 1), labels)
+        loss, logits = run.forward((images + args.sigma * run.randn(images)).clamp(0, 1), labels)
         run.descend(loss, optimizer)
         return loss, logits
 

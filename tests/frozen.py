@@ -1,0 +1,22 @@
+"""A method for the tests: noisy Adam whose BatchNorm keeps its first statistics, so that each image's loss is its own."""
+from common import loop, pretrain, weights
+
+
+def main():
+    run = pretrain.setup(pretrain.parser(__doc__).parse_args())
+    optimizer = loop.adam(run)
+    for layer in weights.batchnorm_layers(run.model):
+        layer.eval().train = lambda mode=True: None
+
+    def step(images, labels):
+        loss, logits = run.forward(images + 0.05 * run.randn(images), labels)
+        run.descend(loss, optimizer)
+        return loss, logits
+
+    for _ in loop.fit(run, step, optimizer):
+        pass
+    pretrain.finish(run)
+
+
+if __name__ == "__main__":
+    main()
