@@ -29,7 +29,7 @@ CHUNK = 64  # images that a worker is given at a time
 
 
 def parser():
-    parser = cli.Parser(__doc__)
+    parser = cli.Parser(__doc__, alone=True)
     parser.add_argument("source", metavar="SOURCE")
     parser.add_argument("--out", required=True, metavar="FILE", help="the pack")
     parser.add_argument("--image-size", type=cli.side, default=112, help="side in pixels")
@@ -92,6 +92,10 @@ def twins(marks, labels, split, names, out):
     return int(leaked.sum()), int(conflicting.sum())
 
 
+class Broken(Exception):
+    """Some images were left out; holds the items that were not."""
+
+
 def pack(classes, items, args):
     """Writes the pack: images are streamed, two chunks a worker in memory at a time."""
     size, kept, broken, ahead, marks = args.image_size, [], [], deque(), bytearray()
@@ -113,18 +117,16 @@ def pack(classes, items, args):
                 marks += b"".join(hashlib.blake2b(image.tobytes(), digest_size=8).digest() for _, image in good)
             bar.update(len(done))
         bar.close()
-        if broken:
-            print(f"{args.out}: {len(broken)} unreadable images left out, the first: {broken[0]}", flush=True)
-            whole = images[:len(kept)]
-            del file["images"]
-            images = file.create_dataset("images", data=whole)
         for label, split in sorted({item[1:3] for item in items} - {item[1:3] for item in kept}):
             raise SystemExit(f"{args.source}: class {classes[label]} has no readable image left for {('train', 'val', 'test')[split]}")
+        if broken:
+            print(f"{args.out}: {len(broken)} unreadable images left out, the first: {broken[0]}", flush=True)
+            raise Broken(kept)
         labels, split = np.array([item[1] for item in kept], np.int64), np.array([item[2] for item in kept], np.uint8)
         file["labels"], file["split"] = labels, split
         file["split"].attrs["names"] = ["train", "val", "test"]
         file.create_dataset("from", data=[item[3] for item in kept])
-        pieces = (images[first:first + 4096].tobytes() for first in range(0, len(kept), 4096))
+        pieces = (images[first:first + CHUNK].tobytes() for first in range(0, len(kept), CHUNK))
         fingerprint = files.sha256(pieces, labels.tobytes(), split.tobytes())
         duplicates, conflicting = twins(np.frombuffer(marks, np.uint64), labels, split, [item[3] for item in kept], args.out)
         settings = {name: value for name, value in vars(args).items() if name not in ("out", "workers")}
@@ -139,11 +141,15 @@ def main():
     warnings.filterwarnings("ignore", module="PIL")  # of large images and damaged metadata, which are read
     kind, _, name = args.source.partition(":")
     if kind == "glyphs":
-        pack(*sources.glyph_items(name, args), args)
+        classes, items = sources.glyph_items(name, args)
     elif kind == "cifar10":
-        pack(*sources.cifar10_items(Path(name or "."), args), args)
+        classes, items = sources.cifar10_items(Path(name or "."), args)
     else:
-        pack(*sources.folder_items(Path(args.source), args), args)
+        classes, items = sources.folder_items(Path(args.source), args)
+    try:
+        pack(classes, items, args)
+    except Broken as left:  # a dataset is as long as it was begun: once more
+        pack(classes, left.args[0], args)
 
 
 if __name__ == "__main__":
