@@ -1,0 +1,108 @@
+"""The study on a real Slurm of two nodes with two stand-in GPUs each: from a login node, in an allocation, and beyond its time limit."""
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from safetensors.numpy import load_file
+from test_ranks import arrays
+
+from tests import slurm
+
+pytestmark = pytest.mark.skipif(bool(slurm.missing()), reason=f"no {slurm.missing()} here: Debian's package is slurm-wlm")
+STUDY = ["make", "-j4", "all", "PROFILE=smoke", "METHODS=adam noisy_adam", "CONTROLS=", "MEASUREMENTS=clean fgsm", "RUNS=1", f"PYTHON={sys.executable}"]
+LOGIN = "LAUNCH=srun --gpus=1 --cpus-per-task=1"
+INSIDE = "LAUNCH=srun --exact --nodes=1 --ntasks=1 --gpus=1 --cpus-per-task=1"
+
+
+def go(words, environment, timeout=150):
+    done = subprocess.run([str(word) for word in words], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def jobs(environment):
+    """{number: {field: value}} of all jobs of the last minutes."""
+    shown = go(["scontrol", "-o", "show", "jobs"], environment)
+    found = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in shown.splitlines() if line.startswith("JobId=")]
+    return {job["JobId"]: job for job in found}
+
+
+def wait(condition, seconds=120):
+    limit = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < limit, "not in time"
+        time.sleep(0.1)
+    return found
+
+
+def contents(folder):
+    """{file: its arrays} of a study."""
+    return {str(path.relative_to(folder)): load_file(path) if path.suffix == ".safetensors" else arrays(path)
+            for path in folder.rglob("*") if path.suffix in (".h5", ".safetensors")}
+
+
+def identical(one, other):
+    one, other = contents(one), contents(other)
+    assert one.keys() == other.keys() and len(one) >= 9
+    for path in one:
+        assert one[path].keys() == other[path].keys(), path
+        for name, values in one[path].items():
+            np.testing.assert_array_equal(values, other[path][name], err_msg=f"{path} {name}")
+
+
+@pytest.fixture(scope="module")
+def environment():
+    with slurm.cluster() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The study's folder, made by make alone."""
+    folder = tmp_path_factory.mktemp("alone") / "study"
+    go([*STUDY, f"A={folder}"], os.environ)
+    return folder
+
+
+def test_from_a_login_node_each_recipe_is_a_job(environment, alone, tmp_path):
+    before = jobs(environment)
+    said = go([*STUDY, f"A={tmp_path / 'study'}", LOGIN], environment)
+    made = [job for number, job in jobs(environment).items() if number not in before]
+    assert len(made) == len(re.findall(r"^srun .* -m ", said, re.M)) >= 10
+    assert {job["JobState"] for job in made} == {"COMPLETED"} and {job["NodeList"] for job in made} == set(slurm.NODES)
+    identical(alone, tmp_path / "study")
+    assert (tmp_path / "study" / "report" / "index.html").exists()
+
+
+def test_a_recipe_that_fails_in_a_job_fails_make(environment, tmp_path):
+    done = subprocess.run([*STUDY, f"A={tmp_path / 'study'}", LOGIN, "EPOCHS=0"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and "--epochs" in done.stderr and not list(tmp_path.rglob("weights.safetensors"))
+
+
+def test_an_allocation_that_ran_out_of_time_goes_on_when_it_is_submitted_again(environment, alone, tmp_path):
+    folder, log = tmp_path / "study", tmp_path / "log"
+    make = " ".join(f"'{word}'" for word in [*STUDY, f"A={folder}", INSIDE])
+
+    def submit():
+        said = go(["sbatch", "--nodes=2", "--ntasks-per-node=2", "--gpus-per-node=2", "--time=1", f"--output={log}", "--open-mode=append", f"--wrap={make}"], environment)
+        return said.split()[-1]
+
+    first = submit()
+    wait((folder / "adam-0" / "resume.h5").exists)
+    command = f"train.adam --data {folder}"
+    for process in subprocess.run(["pgrep", "-f", command], capture_output=True, text=True).stdout.split():
+        os.kill(int(process), signal.SIGSTOP)  # so that it needs more than its minute, on any machine
+    assert not (folder / "adam-0" / "weights.safetensors").exists()
+    wait(lambda: jobs(environment)[first]["JobState"] not in ("RUNNING", "COMPLETING", "PENDING"), 180)
+    assert jobs(environment)[first]["JobState"] == "TIMEOUT" and not subprocess.run(["pgrep", "-f", command], capture_output=True).stdout
+    second = submit()
+    wait(lambda: jobs(environment)[second]["JobState"] not in ("RUNNING", "COMPLETING", "PENDING"), 100)
+    assert jobs(environment)[second]["JobState"] == "COMPLETED", log.read_text()
+    assert "adam-0: continues after epoch" in log.read_text()
+    identical(alone, folder)
