@@ -52,6 +52,7 @@ TUNE_swa      = swa-lr=2e-4 swa-lr=5e-4
 TUNE_FINETUNE_LR = 3e-5 1e-4 3e-4
 TUNE_RUNS     = 3
 BENCH         =
+TESTS         = tests
 
 ifeq ($(wildcard profiles/$(PROFILE).mk),)
 $(error PROFILE=$(PROFILE): no such profile; there are $(patsubst profiles/%.mk,%,$(wildcard profiles/*.mk)))
@@ -132,7 +133,7 @@ else
 help:
 	@echo 'make all                 the whole study of a profile: pretrain, measure, compare, finetune, report'
 	@echo 'make all MORE=1          the same with the measurements of MEASUREMENTS_MORE'
-	@echo 'make test                the tests'
+	@echo 'make test                the tests; TESTS="tests/test_ranks.py …" some of them'
 	@echo 'make tune                try lr, batch size, … on the val split and print a table with the choice'
 	@echo 'make report              the report alone, from the files as they are; PARTIAL=1 also where some are missing'
 	@echo 'make $A/adam-0/passport.h5  any one file; make -n all shows what would run'
@@ -227,7 +228,7 @@ $(TUNED_MODES:%=$A/tune/finetune-%.h5): $A/tune/finetune-%.h5: finetune/$$(call 
            $(REPORTED) $(TUNINGS) $A/data/pretrain.h5 $A/data/finetune.h5 $A/report/index.html
 
 test: | $(READY_TESTS)
-	$(PYTHON) -m pytest -q -n 2 --dist loadfile tests
+	$(PYTHON) -m pytest -q -n 2 --dist loadfile $(TESTS)
 
 container:
 	@bash tests/container.sh

@@ -14,12 +14,13 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from common import conv, device as devices, ranks
 
-CONV_LINEAR = nn.modules.conv._ConvNd, nn.Linear
+CONV_LINEAR = nn.modules.conv._ConvNd, nn.Linear, nn.MultiheadAttention
 
 
 def conv_linear(model):
-    """{name: weight} of all convolutions and linear layers, by module type: 20 and 1 in ResNet18, shortcuts included."""
-    return {f"{name}.weight": module.weight for name, module in model.named_modules() if isinstance(module, CONV_LINEAR)}
+    """{name: weight} of all convolutions and linear layers, attention's included, by module type: 20 and 1 in ResNet18, with its shortcuts."""
+    return {f"{name}.{key}": value for name, module in model.named_modules() if isinstance(module, CONV_LINEAR)
+            for key, value in module.named_parameters(recurse=False) if key.endswith("weight")}
 
 
 def batchnorm_layers(model):
@@ -54,13 +55,13 @@ def norm(tensors):
 
 @torch.no_grad()
 def distance(a, b):
-    """Euclidean geometry of two sets of tensors {name: tensor} of equal names: raw ‖a−b‖, relative to the mean of the two norms, cosine."""
+    """Euclidean geometry of two sets of tensors {name: tensor} of equal names: raw ‖a−b‖, relative to the mean of the two norms, cosine (NaN where there are none)."""
     totals = torch.zeros(4, dtype=torch.float64)
     for name in a:
         x, y = a[name].double().cpu(), b[name].double().cpu()
         totals += torch.stack([(x - y).square().sum(), x.square().sum(), y.square().sum(), (x * y).sum()])
-    difference, aa, bb = totals[:3].sqrt().tolist()
-    return {"raw": difference, "relative": 2 * difference / (aa + bb), "cosine": totals[3].item() / (aa * bb)}
+    difference, aa, bb = totals[:3].sqrt()
+    return {"raw": difference.item(), "relative": (2 * difference / (aa + bb)).item(), "cosine": (totals[3] / (aa * bb)).item()}
 
 
 @torch.no_grad()

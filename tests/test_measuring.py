@@ -311,6 +311,20 @@ def test_conv_linear_is_20_convolutions_and_1_linear_layer():
     assert len(weights.batchnorm(torchvision.models.resnet18())) == 40
 
 
+def test_attention_s_projections_are_weights_and_a_network_without_batchnorm_has_a_distance():
+    nets = [torchvision.models.VisionTransformer(32, 8, 2, 4, 64, 128, num_classes=5).eval() for _ in range(2)]
+    found = weights.conv_linear(nets[0])
+    assert len(found) == 1 + 2 * 4 + 1 and tuple(found["encoder.layers.encoder_layer_1.self_attention.in_proj_weight"].shape) == (192, 64)
+    assert all(value.ndim == 1 or name in ("class_token", "encoder.pos_embedding") for name, value in nets[0].named_parameters() if name not in found)
+    a, b = (weights.groups(net) for net in nets)
+    assert weights.distance(a["weights"], b["weights"])["raw"] > 1
+    nothing = weights.distance(a["batchnorm"], b["batchnorm"])
+    assert nothing["raw"] == 0 and np.isnan(nothing["relative"]) and np.isnan(nothing["cosine"])
+    torch.nn.init.normal_(nets[0].heads.head.weight)
+    images = torch.rand(3, 3, 32, 32)
+    torch.testing.assert_close(weights.fold(nets[0])[0](images), nets[0](images))
+
+
 def test_distance_to_itself_after_extra_forward_passes_is_0(pack):
     net = model.build("resnet18", 5, seed=0)
     before = {name: value.detach().clone() for name, value in net.named_parameters()}
