@@ -4,8 +4,8 @@
 
 Needs Debian's slurm-wlm and nothing of its configuration; leaves no daemon, port or file behind.
 """
-import getpass
 import os
+import pwd
 import shutil
 import socket
 import subprocess
@@ -73,7 +73,7 @@ def cluster(timeout=60):
         ports, host = free_ports(1 + len(NODES)), socket.gethostname().split(".")[0]
         lines = [f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=2 RealMemory=4000 Gres=gpu:2 State=UNKNOWN"
                  for node, port in zip(NODES, ports[1:])]
-        (folder / "slurm.conf").write_text("\n".join(lines) + CONFIGURATION.format(ports=ports, user=getpass.getuser(), folder=folder))
+        (folder / "slurm.conf").write_text("\n".join(lines) + CONFIGURATION.format(ports=ports, user=pwd.getpwuid(os.getuid()).pw_name, folder=folder))
         (folder / "gres.conf").write_text("".join(f"NodeName={node} Name=gpu File={file}\n" for node in NODES for file in ("/dev/null", "/dev/zero")))
         environment = os.environ | {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": path()}
         for name in "state", *NODES:
