@@ -1,4 +1,5 @@
 """One run on several processes (gloo, CPU): the numbers are those of one process, and a rank that dies takes the job with it."""
+import json
 import os
 import signal
 import socket
@@ -10,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, SHORT, make_pack
+from conftest import ROOT, SHORT, make_pack, run
 from safetensors.numpy import load_file
 
 PYTHON = [sys.executable]
@@ -83,23 +84,33 @@ def test_a_killed_rank_ends_the_job_and_another_number_of_ranks_goes_on(alone, p
     same(alone / "training.h5", out / "training.h5")
 
 
-def test_finetuning_and_measuring_too(tmp_path):
+SEVERAL = """
+import json, runpy, sys
+from common import ranks
+ranks.end = ranks.wait  # one group for all
+for words in json.loads(sys.argv[1]):
+    sys.argv = words
+    runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+"""
+
+
+def test_finetuning_and_measuring_too(tmp_path, monkeypatch):
     """Images enough for several blocks, and several batches of BatchNorm's statistics."""
     pack_file, minimum, results = make_pack(tmp_path / "pack.h5", train=600, test=300, size=16), tmp_path / "adam-0", []
-    assert go(*PYTHON, "-m", "train.adam", *SHORT, "--epochs", 1, "--data", pack_file, "--out", minimum)[0] == 0
+    with monkeypatch.context() as patch:
+        run(patch, "train.adam", *SHORT, "--epochs", 1, "--data", pack_file, "--out", minimum)
     for launch in PYTHON, torchrun(2):
         folder = tmp_path / str(len(launch))
         folder.mkdir()
-        for script, name, *flags in (
-                ("eval.battery", "passport.h5", "--minimum", minimum, "--batchnorm-images", 600, "clean", "gaussian_noise",
-                 "--gaussian-noise-levels", "0,0.1", "--gaussian-noise-repeats", 1, "local_energy", "--local-energy-levels", "0,0.2",
-                 "--local-energy-repeats", 1, "hessian", "--hessian-images", 100, "--hessian-iterations", 2, "--hessian-vectors", 2,
-                 "adaptive_sharpness", "--adaptive-sharpness-images", 256, "--adaptive-sharpness-steps", 2, "--adaptive-sharpness-draws", 2),
-                ("eval.pair", "pair.h5", "--minima", minimum, minimum, "--images", 300, "--batchnorm-images", 600, "--points", 2),
-                ("finetune.full", "finetune-full.h5", "--minimum", minimum, "--epochs", 1, "--runs", 2, "--batch-size", 60)):
-            status, said, errors = go(*launch, "-m", script, "--data", pack_file, "--device", "cpu", "--out", folder / name, *flags,
-                                      *(["--precision", "float32"] if script != "eval.pair" else []))
-            assert status == 0, errors
+        status, said, errors = go(*launch, "-c", SEVERAL, json.dumps([
+            [*words, "--data", str(pack_file), "--device", "cpu", "--out", str(folder / name)] for name, *words in (
+                ("passport.h5", "eval.battery", "--minimum", str(minimum), "--batchnorm-images", "600", "--precision", "float32", "clean", "gaussian_noise",
+                 "--gaussian-noise-levels", "0,0.1", "--gaussian-noise-repeats", "1", "local_energy", "--local-energy-levels", "0,0.2",
+                 "--local-energy-repeats", "1", "hessian", "--hessian-images", "100", "--hessian-iterations", "2", "--hessian-vectors", "2",
+                 "adaptive_sharpness", "--adaptive-sharpness-images", "256", "--adaptive-sharpness-steps", "2", "--adaptive-sharpness-draws", "2"),
+                ("pair.h5", "eval.pair", "--minima", str(minimum), str(minimum), "--images", "300", "--batchnorm-images", "600", "--points", "2"),
+                ("finetune-full.h5", "finetune.full", "--minimum", str(minimum), "--epochs", "1", "--runs", "2", "--batch-size", "60", "--precision", "float32"))]))
+        assert status == 0, errors
         results.append(folder)
     same(results[0] / "passport.h5", results[1] / "passport.h5", 1e-4)
     same(results[0] / "pair.h5", results[1] / "pair.h5", 1e-4)
