@@ -16,7 +16,7 @@ from tests import slurm
 
 pytestmark = pytest.mark.skipif(bool(slurm.missing()), reason=f"no {slurm.missing()} here: Debian's package is slurm-wlm")
 STUDY = ["make", "-j4", "all", "PROFILE=smoke", "METHODS=adam", "CONTROLS=", "MEASUREMENTS=clean fgsm", "RUNS=1", f"PYTHON={sys.executable}"]
-LOGIN = "LAUNCH=srun --gpus=1 --cpus-per-task=2"  # all CPUs of a node
+LOGIN = "LAUNCH=srun --quit-on-interrupt --gpus=1 --cpus-per-task=2"  # all CPUs of a node
 INSIDE = "LAUNCH=srun --exact --nodes=1 --ntasks=1 --gpus=1 --cpus-per-task=1"
 
 
@@ -83,6 +83,15 @@ def test_from_a_login_node_each_recipe_is_a_job(environment, alone, tmp_path):
 def test_a_recipe_that_fails_in_a_job_fails_make(environment, tmp_path):
     done = subprocess.run([*STUDY, f"A={tmp_path / 'study'}", LOGIN, "EPOCHS=0"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2 and "--epochs" in done.stderr and not list(tmp_path.rglob("weights.safetensors"))
+
+
+def test_an_interrupt_at_the_login_node_ends_its_jobs(environment, tmp_path):
+    with subprocess.Popen([*STUDY, f"A={tmp_path / 'study'}", LOGIN, "EPOCHS=500"], cwd=ROOT, env=environment, start_new_session=True,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as made:
+        wait((tmp_path / "study" / "adam-0" / "resume.h5").exists)
+        os.killpg(made.pid, signal.SIGINT)  # as Ctrl-C does
+        assert made.wait(30) == 2 or made.returncode == -signal.SIGINT
+    wait(lambda: not any(job["JobState"] in ("RUNNING", "COMPLETING", "PENDING") for job in jobs(environment).values()), 30)
 
 
 def test_an_allocation_that_ran_out_of_time_goes_on_when_it_is_submitted_again(environment, alone, tmp_path):
