@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # make container: builds the image, then runs quick tests and the smoke study in it without network, on a read-only file system, as a user it
 # does not know. The engine is a Docker that runs, else one started for this (root, dockerd), else podman, else buildah; else it says skipped.
+#   ENGINE                  this one instead, with its own flags: ENGINE="podman --runtime runc"
 #   INSTALL=1               as root on Debian: installs docker.io where there is no engine
 #   BASE_IMAGE              what the image starts from; BASE_ARCHIVE, a root file system as .tar, becomes it first
 #   BUILD_FLAGS RUN_FLAGS   more flags for the engine, such as RUN_FLAGS="--gpus all"
@@ -12,6 +13,8 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 finish() {
+    [ ! "${box:-}" ] || $engine rm "$box" > /dev/null
+    [ ! "${base:-}" ] || $engine rm "$base" > /dev/null
     [ ! -s "$work/dockerd.pid" ] || { kill "$(< "$work/dockerd.pid")"; wait; umount "$work"/exec/netns/* 2> /dev/null; }
     rm -rf "$work"
 }
@@ -43,9 +46,9 @@ build() { # FOLDER
 
 run() { # COMMAND…
     # shellcheck disable=SC2086
-    if [ "$engine" = buildah ]; then # which has no read-only root, and no network of its own in a chroot
-        box=${box:-$(buildah from basins)}
-        buildah run --isolation chroot --user 12345 ${RUN_FLAGS:-} -v "$work/artifacts:/study/artifacts" "$box" -- "$@"
+    if [ "$kind" = buildah ]; then # which has no read-only root, and no network of its own in a chroot
+        box=${box:-$($engine from basins)}
+        $engine run --isolation chroot --user 12345 ${RUN_FLAGS:-} -v "$work/artifacts:/study/artifacts" "$box" -- "$@"
     else
         $engine run --rm --init --network none --read-only --user 12345 ${RUN_FLAGS:-} -v "$work/artifacts:/study/artifacts" basins "$@"
     fi
@@ -54,17 +57,19 @@ run() { # COMMAND…
 if [ "${INSTALL:-}" ] && [ "$(id -u)" = 0 ] && ! have docker; then
     apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends docker.io > /dev/null
 fi
-if docker info > /dev/null 2>&1; then engine=docker
+if [ "${ENGINE:-}" ]; then engine=$ENGINE
+elif docker info > /dev/null 2>&1; then engine=docker
 elif own_docker; then engine=docker host='--network host' # its build has no bridge
 elif have podman; then engine=podman
 elif have buildah; then engine=buildah
 else echo 'skipped: neither Docker nor podman nor buildah works here'; exit 0; fi
 $engine --version
+kind=${engine%% *}
 
 if [ "${BASE_ARCHIVE:-}" ]; then
     BASE_IMAGE=localhost/base:latest
-    if [ "$engine" = buildah ]; then
-        base=$(buildah from scratch) && buildah add -q "$base" "$BASE_ARCHIVE" / > /dev/null && buildah commit -q "$base" "$BASE_IMAGE" > /dev/null
+    if [ "$kind" = buildah ]; then
+        base=$($engine from scratch) && $engine add -q "$base" "$BASE_ARCHIVE" / > /dev/null && $engine commit -q "$base" "$BASE_IMAGE" > /dev/null
     else
         $engine import "$BASE_ARCHIVE" "$BASE_IMAGE" > /dev/null
     fi
@@ -74,7 +79,7 @@ git ls-files -z | xargs -0 tar -c --ignore-failed-read | tar -x -C "$work/code"
 echo '# other code' >> "$work/code/common/cli.py"
 timed 'built' build "$work/code"
 timed 'built again after a change of code' build .
-[ "$engine" = buildah ] || $engine image inspect basins --format '{{.Size}}' | awk '{printf "size: %.2f GB\n", $1 / 1e9}'
+[ "$kind" = buildah ] || $engine image inspect basins --format '{{.Size}}' | awk '{printf "size: %.2f GB\n", $1 / 1e9}'
 timed 'quick tests' run make test TESTS='tests/test_layout.py tests/test_files.py tests/test_training.py'
 timed 'smoke study' run make all PROFILE=smoke
 timed 'smoke study, asked for again' run make all PROFILE=smoke
