@@ -1,5 +1,6 @@
 """The folder listing is the architecture: imports, words and files, and what the README tells people to type."""
 import ast
+import os
 import re
 import shlex
 import shutil
@@ -80,7 +81,7 @@ def test_the_readme_s_make_commands_are_understood(tmp_path):
 def test_without_an_engine_the_container_says_skipped(tmp_path):
     for name in "bash", "dirname", "mktemp", "rm", "id":
         (tmp_path / name).symlink_to(shutil.which(name))
-    done = subprocess.run(["bash", "tests/container.sh"], cwd=ROOT, env={"PATH": str(tmp_path)}, capture_output=True, text=True)
+    done = subprocess.run(["bash", "tests/container.sh"], cwd=ROOT, env=os.environ | {"PATH": str(tmp_path)}, capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.startswith("skipped: "), done
 
 

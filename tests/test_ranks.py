@@ -67,6 +67,16 @@ def test_losses_are_those_of_one_process(processes, alone, pack_file, tmp_path):
     assert sorted(path.name for path in (tmp_path / "frozen-0").iterdir()) == ["training.h5", "weights.safetensors"]
 
 
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="fewer than 2 GPUs here")
+def test_two_gpus_with_synchronised_batchnorm_train_as_one(pack_file, tmp_path):
+    for launch in PYTHON, torchrun(2):
+        status, _, errors = go(*launch, "-m", "train.adam", "--data", pack_file, "--out", tmp_path / str(len(launch)), "--device", "cuda", "--epochs", 1, "--batch-size", 16,
+                               "--train-images", 20, "--precision", "float32", "--sync-batchnorm", timeout=300)
+        assert status == 0, errors
+    one, two = (arrays(path / "training.h5")["running/loss"] for path in sorted(tmp_path.iterdir(), key=lambda path: len(path.name)))
+    np.testing.assert_allclose(one, two, rtol=1e-3)
+
+
 def test_a_killed_rank_ends_the_job_and_another_number_of_ranks_goes_on(alone, pack_file, tmp_path):
     out = tmp_path / "frozen-0"
     command = [*FROZEN, "--data", pack_file, "--out", out]

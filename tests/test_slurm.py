@@ -16,8 +16,10 @@ from tests import slurm
 
 pytestmark = pytest.mark.skipif(bool(slurm.missing()), reason=f"no {slurm.missing()} here: Debian's package is slurm-wlm")
 STUDY = ["make", "-j4", "all", "PROFILE=smoke", "METHODS=adam", "CONTROLS=", "MEASUREMENTS=clean fgsm", "RUNS=1", f"PYTHON={sys.executable}"]
-LOGIN = "LAUNCH=srun --quit-on-interrupt --gpus=1 --cpus-per-task=2"  # all CPUs of a node
-INSIDE = "LAUNCH=srun --exact --nodes=1 --ntasks=1 --gpus=1 --cpus-per-task=1"
+README = (ROOT / "README.md").read_text()
+LOGIN, INSIDE = (re.search(f'LAUNCH="{words}[^"]*"', README)[0].replace('"', "") for words in ("srun --quit-on-interrupt", "srun --exact"))
+LOGIN, INSIDE = LOGIN.replace("task=8", "task=2"), INSIDE.replace("task=8", "task=1")  # for the login node, all CPUs of one of ours
+BATCH = re.search("^#SBATCH (.*)", README, re.M)[1].replace("task=8", "task=1").replace("node=8", "node=2").replace("time=4:00:00", "time=1").split()
 
 
 def go(words, environment, timeout=150):
@@ -99,7 +101,7 @@ def test_an_allocation_that_ran_out_of_time_goes_on_when_it_is_submitted_again(e
     make = " ".join(f"'{word}'" for word in [*STUDY, f"A={folder}", INSIDE])
 
     def submit():
-        said = go(["sbatch", "--nodes=2", "--ntasks-per-node=2", "--gpus-per-node=2", "--time=1", f"--output={log}", "--open-mode=append", f"--wrap={make}"], environment)
+        said = go(["sbatch", *BATCH, f"--output={log}", "--open-mode=append", f"--wrap={make}"], environment)
         return said.split()[-1]
 
     first = submit()

@@ -57,6 +57,12 @@ def test_training_has_the_same_bits(method, both_ways, tmp_path):
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_on_a_gpu_images_are_read_into_the_recorded_step(both_ways, tmp_path):
+    flags = [*SHORT[:-3], "cuda", "--precision", "float32", "--deterministic"]
+    identical(*both_ways("train.noisy_adam", *flags, out=lambda read: tmp_path / f"{read}-0", result=lambda out: out / "training.h5"))
+
+
 @pytest.mark.parametrize("mode", words("MODES"))
 def test_finetuning_has_the_same_bits(mode, both_ways, minimum, tmp_path):
     identical(*both_ways(f"finetune.{mode}", *SHORT, "--minimum", minimum, "--runs", 1, out=lambda read: tmp_path / f"{read}.h5", result=lambda out: out))
