@@ -41,7 +41,7 @@ timed() { # WHAT COMMAND…
 
 build() { # FOLDER
     # shellcheck disable=SC2086
-    $engine build ${BUILD_FLAGS:-} ${host:-} ${BASE_IMAGE:+--build-arg BASE_IMAGE="$BASE_IMAGE"} -t basins "$1" > "$work/build.log" 2>&1 || { tail -n 20 "$work/build.log" >&2; exit 1; }
+    $engine build ${BUILD_FLAGS:-} ${own:-} ${BASE_IMAGE:+--build-arg BASE_IMAGE="$BASE_IMAGE"} -t basins "$1" > "$work/build.log" 2>&1 || { tail -n 20 "$work/build.log" >&2; exit 1; }
 }
 
 run() { # COMMAND…
@@ -59,12 +59,13 @@ if [ "${INSTALL:-}" ] && [ "$(id -u)" = 0 ] && ! have docker; then
 fi
 if [ "${ENGINE:-}" ]; then engine=$ENGINE
 elif docker info > /dev/null 2>&1; then engine=docker
-elif own_docker; then engine=docker host='--network host' # its build has no bridge
+elif own_docker; then engine=docker own='--network host' # its build has no bridge
 elif have podman; then engine=podman
 elif have buildah; then engine=buildah
 else echo 'skipped: neither Docker nor podman nor buildah works here'; exit 0; fi
 $engine --version
 kind=${engine%% *}
+[ "$kind" != buildah ] || own=--layers # else it keeps none
 
 if [ "${BASE_ARCHIVE:-}" ]; then
     BASE_IMAGE=localhost/base:latest
