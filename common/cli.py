@@ -20,7 +20,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, doc, alone=False):
-        if alone and os.environ.get("RANK", "0") != "0":
+        if alone and "MASTER_ADDR" in os.environ and os.environ.get("RANK", "0") != "0":
             raise SystemExit(0)
         super().__init__(description=doc, formatter_class=_Formatter, allow_abbrev=False)
         sys.excepthook = _explain

@@ -112,11 +112,8 @@ def load(path, device, resident=None):
             raise SystemExit(f"{path}: not a pack of images; make one with python -m common.prepare")
         stored = file["images"]
         resident = stored.nbytes <= room(device) if resident is None else resident
-        if resident:
-            images = torch.from_numpy(stored[:]).to(device)
-        else:
-            images = torch.from_numpy(np.memmap(path, np.uint8, "c", stored.id.get_offset(), stored.shape))
-        return Pack(images, torch.from_numpy(file["labels"][:]).to(device), torch.from_numpy(file["split"][:]),
+        mapped = torch.from_numpy(np.memmap(path, np.uint8, "c", stored.id.get_offset(), stored.shape))  # processes on a CPU share it
+        return Pack(mapped.to(device) if resident else mapped, torch.from_numpy(file["labels"][:]).to(device), torch.from_numpy(file["split"][:]),
                     json.loads(file.attrs["classes"]), int(file.attrs["image_size"]), file.attrs["fingerprint"], device, resident)
 
 

@@ -20,10 +20,12 @@ def start(kind):
     """Joins the other processes, on a GPU of its own ("cuda") or on the CPU; only rank 0 is heard on stdout."""
     if WORLD == 1 or distributed.is_initialized():
         return
+    if kind == "cuda":
+        if int(os.environ.get("LOCAL_WORLD_SIZE", 1)) > torch.cuda.device_count():
+            raise SystemExit(f"--nproc-per-node {os.environ['LOCAL_WORLD_SIZE']}: more processes than the {torch.cuda.device_count()} GPUs of this machine")
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: a launcher that is killed leaves nobody behind
-    if kind == "cuda":
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
     distributed.init_process_group("nccl" if kind == "cuda" else "gloo")
     if not FIRST:
         sys.stdout = open(os.devnull, "w")

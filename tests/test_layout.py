@@ -57,7 +57,7 @@ def test_size_stays_readable():
     sizes = {path: len(path.read_text().splitlines()) for path in sources(*FOLDERS)}
     core = {path: size for path, size in sizes.items() if path.name not in more}
     report = {path: size for path, size in core.items() if str(path.relative_to(ROOT)) in REPORT}
-    assert sum(core.values()) - sum(report.values()) <= 2645
+    assert sum(core.values()) - sum(report.values()) <= 2647
     assert sum(report.values()) <= 1125
     assert all(size <= 105 for path, size in sizes.items() if path.name in more)
 

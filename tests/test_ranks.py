@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT, SHORT, make_pack, run
-from safetensors.numpy import load_file
+
+from common import ranks
 
 PYTHON = [sys.executable]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
@@ -134,6 +135,14 @@ def test_what_cannot_be_is_one_line(pack_file, tmp_path):
     for flags, message in (["--sync-batchnorm"], "PyTorch has it on GPUs alone"), (["--batch-size", 1], "fewer images than the 2 processes"):
         status, said, errors = go(*torchrun(2), *FROZEN, "--data", pack_file, "--out", tmp_path / "x-0", *flags)
         assert status != 0 and message in errors and "Traceback (most recent call last):\n  File \"/work" not in errors
+
+
+def test_more_processes_than_gpus_is_one_line(monkeypatch):
+    monkeypatch.setattr(ranks, "WORLD", 4)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    with pytest.raises(SystemExit, match="--nproc-per-node 4: more processes than the 2 GPUs"):
+        ranks.start("cuda")
 
 
 def test_scripts_for_one_process_run_once(pack_file, tmp_path):
