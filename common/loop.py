@@ -63,8 +63,7 @@ class Run:
 
     def randn(self, images):
         """N(0, 1) of the shape of `images`: this process's part of what is drawn for the whole batch."""
-        drawn = torch.randn(self.args.batch_size, *images.shape[1:], generator=self.generator, device=images.device)
-        return drawn[self.part]
+        return torch.randn(self.args.batch_size, *images.shape[1:], generator=self.generator, device=images.device)[self.part]
 
     def forward(self, images, labels, reduction="mean"):
         """(loss in nats, logits) under the run's precision; the loss is always float32."""

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from common import cli, data, device, files, loop, model
 from tests import fuzz, kill
 
-SMALL = ["METHODS=swa", "CONTROLS=", "MEASUREMENTS=clean gaussian_noise local_energy"]  # a quarter of the smoke study
+SMALL = ["METHODS=adam swa", "CONTROLS=", "MEASUREMENTS=clean gaussian_noise local_energy"]  # a third of the smoke study
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def uninterrupted(tmp_path_factory):
     folder, began = tmp_path_factory.mktemp("kill") / "study", time.monotonic()
     assert kill.start(folder, "-j1", *SMALL).wait() == 0, folder.with_suffix(".log").read_text()
     found = kill.contents(folder)
-    assert len(found) > 200 and {name.split("/")[0] for name in found} >= {"swa-0", "data", "report"}
+    assert len(found) > 500 and {name.split("/")[0] for name in found} >= {"adam-0", "swa-0", "adam-0--swa-0", "data", "report"}
     return folder, found, time.monotonic() - began
 
 
