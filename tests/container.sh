@@ -50,7 +50,7 @@ run() { # COMMAND…
         box=${box:-$($engine from basins)}
         $engine run --isolation chroot --user 12345 ${RUN_FLAGS:-} -v "$work/artifacts:/study/artifacts" "$box" -- "$@"
     else
-        $engine run --rm --init --network none --read-only --user 12345 ${RUN_FLAGS:-} -v "$work/artifacts:/study/artifacts" basins "$@"
+        $engine run --rm ${init:-} --network none --read-only --user 12345 ${RUN_FLAGS:-} -v "$work/artifacts:/study/artifacts" basins "$@"
     fi
 }
 
@@ -66,6 +66,7 @@ else echo 'skipped: neither Docker nor podman nor buildah works here'; exit 0; f
 $engine --version
 kind=${engine%% *}
 [ "$kind" != buildah ] || own=--layers # else it keeps none
+[ "$kind" != docker ] || init=--init # podman's is a package of its own
 
 if [ "${BASE_ARCHIVE:-}" ]; then
     BASE_IMAGE=localhost/base:latest
