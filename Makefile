@@ -106,7 +106,6 @@ PASSPORTS = $(MINIMA:%=$A/%/passport.h5) $(if $(MORE),$(MINIMA:%=$A/%/passport-m
 REPORTED = $(TRAINED:%=$A/%/training.h5) $(PASSPORTS) $(PAIRS:%=$A/%/pair.h5) \
            $(foreach m,$(MODES),$(MINIMA:%=$A/%/finetune-$m.h5))
 
-REPORT_CODE  = study stats verdicts claims figures page
 REPORT_FLAGS = --profile $(PROFILE) --pack $A/data/pretrain.h5 --pack $A/data/finetune.h5 $(FLAGS_report)
 
 first = $(firstword $(subst -, ,$1))
@@ -183,8 +182,8 @@ $A/flags/%:
 	@mkdir -p $(@D) && printf '%s' $(call quoted,$(FLAGS_$*)) > $@
 
 .SECONDEXPANSION:
-$A/data/pretrain.h5 $A/data/finetune.h5: $A/data/%.h5: common/prepare.py common/sources.py $A/flags/prepare-% | $(READY)
-	$(RUN) -m common.prepare --out $@ $(FLAGS_prepare-$*)
+$A/data/pretrain.h5 $A/data/finetune.h5: $A/data/%.h5: common/images/prepare.py common/images/sources.py $A/flags/prepare-% | $(READY)
+	$(RUN) -m common.images.prepare --out $@ $(FLAGS_prepare-$*)
 
 $(TRAINED:%=$A/%/weights.safetensors): $A/%/weights.safetensors: train/$$(call first,$$*).py $A/data/pretrain.h5 $A/flags/train-$$(call first,$$*)
 	$(RUN) -m train.$(call first,$*) --data $A/data/pretrain.h5 --out $(@D) --seed $(call last,$*) $(FLAGS_train-$(call first,$*))
@@ -213,7 +212,7 @@ endef
 $(foreach m,$(MODES),$(eval $(call MODE,$m)))
 
 # What was tuned is shown as it is; a study does not tune again by itself.
-$A/report/index.html: eval/report.py $(REPORT_CODE:%=common/%.py) common/paper_curves.json $A/flags/report $(REPORTED) $(wildcard $A/tune/table.txt)
+$A/report/index.html: $(wildcard eval/report/*) $A/flags/report $(REPORTED) $(wildcard $A/tune/table.txt)
 	$(RUN) -m eval.report --out $(@D) $(REPORT_FLAGS) $(REPORTED) $(wildcard $(TUNINGS))
 
 # A setting's name is its flags: adam--lr=1e-3--batch-size=64. Finetuning is tried on the first minimum.

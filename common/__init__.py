@@ -1,4 +1,5 @@
 """What every script shares. As `python -m …` starts, before the imports that take seconds, Ctrl-C ends it as any program: without a traceback."""
+
 import signal
 import sys
 

@@ -1,5 +1,7 @@
 """Every FILE (HDF5 of ours, minima) against the checksum that it carries: a line for each that is damaged or foreign, and status 1 if there is one."""
-from common import cli, files, model
+
+from common import cli, files
+from common.networks import models
 
 
 def main():
@@ -9,7 +11,7 @@ def main():
     bad = []
     for name in names:
         try:
-            model.load(name) if name.endswith(".safetensors") else files.read(name).close()
+            models.load(name) if name.endswith(".safetensors") else files.read(name).close()
         except SystemExit as error:
             bad.append(error)
             print(error, flush=True)

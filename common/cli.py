@@ -2,6 +2,7 @@
 
 A mistake of the user ends in `raise SystemExit("FILE: what is wrong; what to do")`: one line, status 1. A traceback is for bugs.
 """
+
 import argparse
 import math
 import os
@@ -37,7 +38,10 @@ def _stop(number, frame):
     for part in files.unfinished:
         with suppress(OSError):
             part.unlink()
-    os.write(2, f"{signal.Signals(number).name}: stopped; the same command goes on after what is finished\n".encode())
+    os.write(
+        2,
+        f"{signal.Signals(number).name}: stopped; the same command goes on after what is finished\n".encode(),
+    )
     os._exit(128 + number)
 
 
@@ -46,7 +50,10 @@ def _explain(kind, error, trace):
     if isinstance(error, OSError) and error.errno:
         print(f"{error.filename or sys.argv[0]}: {os.strerror(error.errno)}", file=sys.stderr)
     elif isinstance(error, BrokenProcessPool):
-        print("a worker process was killed, perhaps for its memory; give fewer --workers", file=sys.stderr)
+        print(
+            "a worker process was killed, perhaps for its memory; give fewer --workers",
+            file=sys.stderr,
+        )
     else:
         sys.__excepthook__(kind, error, trace)
 
@@ -64,6 +71,7 @@ def _number(kind, low, high, words):
         if not (low <= value <= high) or not math.isfinite(value):
             raise argparse.ArgumentTypeError(f"{text!r} is not {words}")
         return value
+
     return parse
 
 
@@ -80,9 +88,11 @@ side = _number(int, 1, 4096, "a whole number from 1 to 4096")
 
 def levels(kind):
     """A comma-separated list of `kind`, ascending."""
+
     def parse(text):
         values = [kind(word) for word in text.split(",")]
         if any(low >= high for low, high in zip(values, values[1:])):
             raise argparse.ArgumentTypeError(f"{text!r} does not ascend")
         return values
+
     return parse

@@ -3,19 +3,15 @@
 Every HDF5 file of ours has a 512-byte user block with the size and the sha256 of the rest, checked before libhdf5 sees a byte:
 any HDF5 tool opens the file, and a truncated or flipped one is named instead of averaged.
 """
-import functools
+
 import hashlib
 import json
 import multiprocessing
 import os
 import re
-import shlex
 import signal
-import subprocess
-import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from importlib import metadata
 from itertools import chain
 from pathlib import Path
 from threading import Thread
@@ -24,11 +20,8 @@ from types import GeneratorType
 import h5py
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
 USER_BLOCK = 512
 PIECE = 1 << 26  # bytes that one thread hashes at a time
-REPORT_ONLY = {"study.py", "stats.py", "verdicts.py", "claims.py", "figures.py", "page.py"}  # they read results, they make none
-
 
 unfinished = set()  # parts that this process is writing
 
@@ -38,7 +31,9 @@ def replace(part, path):
     with open(part, "rb+") as file:
         os.fsync(file.fileno())
     os.replace(part, path)
-    with suppress(OSError):  # some network file systems know no fsync of a folder; the file is there
+    with suppress(
+        OSError
+    ):  # some network file systems know no fsync of a folder; the file is there
         folder = os.open(path.parent, os.O_RDONLY)
         os.fsync(folder)
         os.close(folder)
@@ -50,17 +45,23 @@ def whole(path):
 
     SystemExit with one line where the disk is full, the quota used up, or the folder not ours to write.
     """
-    part = path.with_name(f".{path.name}.part")  # one name: what a kill leaves is written over by the next try, or swept by make
+    part = path.with_name(
+        f".{path.name}.part"
+    )  # one name: what a kill leaves is written over by the next try, or swept by make
     unfinished.add(part)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
         replace(part, path)
     except (OSError, RuntimeError) as error:  # libhdf5 says it in words
-        number = getattr(error, "errno", None) or int((re.findall(r"errno = (\d+)", str(error)) or [0])[0])
+        number = getattr(error, "errno", None) or int(
+            (re.findall(r"errno = (\d+)", str(error)) or [0])[0]
+        )
         if not number:
             raise
-        raise SystemExit(f"{path}: cannot be written ({os.strerror(number)}); what was finished before is kept: mend that and run make again") from None
+        raise SystemExit(
+            f"{path}: cannot be written ({os.strerror(number)}); what was finished before is kept: mend that and run make again"
+        ) from None
     finally:
         with suppress(OSError):
             part.unlink()
@@ -84,9 +85,14 @@ def workers(count):
 
 
 def _follow():
-    for number in signal.SIGINT, signal.SIGTERM:  # what is meant for all is the first one's to answer
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # what is meant for all is the first one's to answer
         signal.signal(number, signal.SIG_IGN)
-    Thread(target=lambda: (multiprocessing.parent_process().join(), os._exit(1)), daemon=True).start()
+    Thread(
+        target=lambda: (multiprocessing.parent_process().join(), os._exit(1)), daemon=True
+    ).start()
 
 
 def _digest(path):
@@ -120,7 +126,9 @@ def read(path, check=True):
             raise SystemExit(f"{path}: not a file that basins made; remove it and run make again")
         whole = str(path.stat().st_size - USER_BLOCK) == words[1]
         if not whole or check and _digest(path)[1] != words[2]:
-            raise SystemExit(f"{path}: damaged ({'a byte changed' if whole else 'wrong size'}); remove it and run make again")
+            raise SystemExit(
+                f"{path}: damaged ({'a byte changed' if whole else 'wrong size'}); remove it and run make again"
+            )
         return h5py.File(path, "r")
     except OSError as error:
         raise SystemExit(f"{path}: {error.strerror or error}") from None
@@ -144,50 +152,17 @@ def array(group, name, values, units, *axes):
     return data
 
 
-def stamp(settings, seed, fingerprint, device):
-    """The attributes that trace a group's numbers: command, settings (JSON), seed, code, commit, versions, device, fingerprint."""
-    return {"command": command(), "settings": json.dumps(settings, sort_keys=True, default=str), "seed": seed, "code": code(),
-            "commit": commit(), "versions": versions(), "device": device, "fingerprint": fingerprint}
-
-
-def command():
-    """The command line of this process, as one would type it."""
-    return shlex.join(["python", *sys.orig_argv[1:]])
-
-
 def sha256(*parts):
     """Hex digest over strings, bytes and JSON-able values, in order; a generator stands for what it yields, one in memory at a time."""
     digest = hashlib.sha256()
-    for part in chain.from_iterable(part if isinstance(part, GeneratorType) else [part] for part in parts):
-        data = part if isinstance(part, bytes) else json.dumps(part, sort_keys=True, default=str).encode()
+    for part in chain.from_iterable(
+        part if isinstance(part, GeneratorType) else [part] for part in parts
+    ):
+        data = (
+            part
+            if isinstance(part, bytes)
+            else json.dumps(part, sort_keys=True, default=str).encode()
+        )
         digest.update(len(data).to_bytes(8, "big"))
         digest.update(data)
     return digest.hexdigest()
-
-
-def source(*paths):
-    """Hex digest of source files, given relative to the project's root or absolute."""
-    return sha256(*[(ROOT / path).read_bytes() for path in paths])
-
-
-@functools.cache
-def code():
-    """The version of the shared code that makes numbers: a digest of common/, without what only the report uses."""
-    return source(*sorted(p for p in (ROOT / "common").glob("*.py") if p.name not in REPORT_ONLY))[:12]
-
-
-@functools.cache
-def commit():
-    """The git commit ("-dirty" where files differ from it or are not in it), or "unknown" outside a checkout."""
-    asked = [subprocess.run(["git", "-C", ROOT, *words], capture_output=True, text=True) for words in (
-        ["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain"])] if (ROOT / ".git").exists() else []
-    if not asked or any(answer.returncode for answer in asked):
-        return "unknown"
-    return asked[0].stdout.strip() + "-dirty" * bool(asked[1].stdout)
-
-
-@functools.cache
-def versions():
-    """JSON: Python and the packages whose code makes numbers."""
-    names = "torch", "torchvision", "numpy", "h5py", "pillow"
-    return json.dumps({"python": sys.version.split()[0]} | {name: metadata.version(name) for name in names})

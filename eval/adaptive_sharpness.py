@@ -3,18 +3,26 @@
 Average: delta = rho·|w|·z, z ~ N(0, 1). Worst: Auto-PGD (Croce and Hein 2020, arXiv 2003.01690) on each batch of 128 by itself, from delta = 0. All
 parameters, eval mode, logits not normalised. Both are blind to a rescaling of filters that BatchNorm undoes. Standard errors are over batches.
 """
+
 import sys
 
 import torch
 from torch.nn.functional import cross_entropy
 
-from common import cli, passport, ranks, summary, weights
+from common import cli
+from common.measuring import passport, summary
+from common.networks import weights
+from common.training import processes
 
 TITLE, SOURCE = "Adaptive sharpness", "Andriushchenko et al. 2023, arXiv 2302.07011"
 BATCH, MOMENTUM = 128, 0.75
-OPTIONS = {"images": (cli.count, 1024, f"images of each split, drawn at random, in batches of {BATCH}"),
-           "average": (cli.amount, 0.1, "rho of the average"), "draws": (cli.count, 20, "random draws of the average"),
-           "worst": (cli.amount, 0.002, "rho of the worst case"), "steps": (cli.count, 20, "steps of Auto-PGD")}
+OPTIONS = {
+    "images": (cli.count, 1024, f"images of each split, drawn at random, in batches of {BATCH}"),
+    "average": (cli.amount, 0.1, "rho of the average"),
+    "draws": (cli.count, 20, "random draws of the average"),
+    "worst": (cli.amount, 0.002, "rho of the worst case"),
+    "steps": (cli.count, 20, "steps of Auto-PGD"),
+}
 
 
 def checkpoints(steps):
@@ -48,8 +56,13 @@ def auto_pgd(loss, parameters, rho, steps):
             since, rises = k, 0
         ahead = [(part + step * slope.sign()).clamp(-1, 1) for part, slope in zip(unit, gradient)]
         blend = MOMENTUM if k else 1.0
-        unit, last = [(part + blend * (to - part) + (1 - blend) * (part - old)).clamp(-1, 1)
-                      for part, to, old in zip(unit, ahead, last)], unit
+        unit, last = (
+            [
+                (part + blend * (to - part) + (1 - blend) * (part - old)).clamp(-1, 1)
+                for part, to, old in zip(unit, ahead, last)
+            ],
+            unit,
+        )
     return best
 
 
@@ -61,22 +74,37 @@ def measure(model, batches, generator, images, average, draws, worst, steps):
     parameters = [value.requires_grad_() for value in model.parameters()]
     losses = [lambda batch=batch: cross_entropy(model(batch[0]), batch[1]) for batch in batches]
     with torch.no_grad():
-        clean, table = ranks.spread(lambda loss: loss().item(), losses, answers.device), []
+        clean, table = processes.spread(lambda loss: loss().item(), losses, answers.device), []
         for _ in range(draws):
             with weights.moved(model):
                 for value in parameters:
                     value.copy_(next(weights.multiplicative_noise(value, [average], generator)))
-                table.append([after - before for after, before in zip(ranks.spread(lambda loss: loss().item(), losses, answers.device), clean)])
+                table.append(
+                    [
+                        after - before
+                        for after, before in zip(
+                            processes.spread(lambda loss: loss().item(), losses, answers.device),
+                            clean,
+                        )
+                    ]
+                )
 
     def highest(loss):
         with weights.moved(model):
             return auto_pgd(loss, parameters, worst, steps)
 
-    rises = [after - before for after, before in zip(ranks.spread(highest, losses, answers.device), clean)]
+    rises = [
+        after - before
+        for after, before in zip(processes.spread(highest, losses, answers.device), clean)
+    ]
     model.requires_grad_(False)
     sizes = [len(answers) for _, answers in batches]
     found = summary.crossed(table, sizes), summary.crossed([rises], sizes)
-    return {f"{name}{suffix}": value for name, both in zip(("average", "worst"), found) for suffix, value in zip(("", "_se"), both)}
+    return {
+        f"{name}{suffix}": value
+        for name, both in zip(("average", "worst"), found)
+        for suffix, value in zip(("", "_se"), both)
+    }
 
 
 if __name__ == "__main__":

@@ -2,11 +2,12 @@
 
 Levels are comma-separated: --gaussian-noise-levels 0,0.1,0.2 --gaussian-noise-repeats 5.
 """
+
 import sys
 from importlib import import_module
 from importlib.util import find_spec
 
-from common import passport
+from common.measuring import passport
 
 
 def named(words):
@@ -21,7 +22,9 @@ def named(words):
 
 def load(name):
     """The measurement `name`: the module eval.NAME."""
-    module = import_module(f"eval.{name}") if name.isidentifier() and find_spec(f"eval.{name}") else None
+    module = (
+        import_module(f"eval.{name}") if name.isidentifier() and find_spec(f"eval.{name}") else None
+    )
     if not hasattr(module, "TITLE"):
         raise SystemExit(f"{name}: no such measurement; each is a file eval/NAME.py with a TITLE")
     return module

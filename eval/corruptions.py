@@ -4,6 +4,7 @@ Parameters are the published ones of CIFAR-10-C (32 px), Tiny-ImageNet-C (64 px)
 side and between severities. Elastic is our own calibration: the published one mixes displacements with an affine map and does not ascend. Each
 corruption stands as one repeat: accuracy and its interval are over corruptions. Nine of the fifteen; gaussian_noise is a measurement of its own.
 """
+
 import io
 import sys
 
@@ -13,20 +14,50 @@ from PIL import Image
 from torch.nn.functional import interpolate
 from torchvision.transforms.v2 import functional
 
-from common import cli, passport
+from common import cli
+from common.measuring import passport
 
 TITLE, SOURCE = "Common corruptions", "Hendrycks and Dietterich 2019, arXiv 1903.12261"
 LEVEL, UNITS, LEVELS = "severity", "as published, 0 none to 5", [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
 LEVEL_TYPE = cli.severity
 PUBLISHED = {  # at severities 1 … 5, a row each for 32, 64 and 224 px
-    "shot_noise": [[500, 250, 100, 75, 50], [250, 100, 50, 30, 15], [60, 25, 12, 5, 3]],  # photons a pixel
-    "impulse_noise": [[.01, .02, .03, .05, .07], [.01, .02, .05, .08, .14], [.03, .06, .09, .17, .27]],  # fraction of values
-    "gaussian_blur": [[.4, .6, .7, .8, 1], [.5, .75, 1, 1.25, 1.5], [1, 2, 3, 4, 6]],  # sigma in pixels
-    "zoom_blur": [[1.05, 1.1, 1.15, 1.2, 1.25], [1.05, 1.1, 1.15, 1.2, 1.25], [1.1, 1.15, 1.2, 1.24, 1.28]],  # largest zoom
-    "brightness": [[.05, .1, .15, .2, .3], [.1, .2, .3, .4, .5], [.1, .2, .3, .4, .5]],  # added to the value of HSV
-    "contrast": [[.75, .5, .4, .3, .15], [.4, .3, .2, .1, .05], [.4, .3, .2, .1, .05]],  # factor
-    "elastic": [[.005, .01, .015, .02, .03]] * 3,  # root mean square displacement, fraction of the side
-    "pixelate": [[.95, .9, .85, .75, .65], [.9, .8, .7, .6, .5], [.6, .5, .4, .3, .25]],  # resolution kept
+    "shot_noise": [
+        [500, 250, 100, 75, 50],
+        [250, 100, 50, 30, 15],
+        [60, 25, 12, 5, 3],
+    ],  # photons a pixel
+    "impulse_noise": [
+        [0.01, 0.02, 0.03, 0.05, 0.07],
+        [0.01, 0.02, 0.05, 0.08, 0.14],
+        [0.03, 0.06, 0.09, 0.17, 0.27],
+    ],  # fraction of values
+    "gaussian_blur": [
+        [0.4, 0.6, 0.7, 0.8, 1],
+        [0.5, 0.75, 1, 1.25, 1.5],
+        [1, 2, 3, 4, 6],
+    ],  # sigma in pixels
+    "zoom_blur": [
+        [1.05, 1.1, 1.15, 1.2, 1.25],
+        [1.05, 1.1, 1.15, 1.2, 1.25],
+        [1.1, 1.15, 1.2, 1.24, 1.28],
+    ],  # largest zoom
+    "brightness": [
+        [0.05, 0.1, 0.15, 0.2, 0.3],
+        [0.1, 0.2, 0.3, 0.4, 0.5],
+        [0.1, 0.2, 0.3, 0.4, 0.5],
+    ],  # added to the value of HSV
+    "contrast": [
+        [0.75, 0.5, 0.4, 0.3, 0.15],
+        [0.4, 0.3, 0.2, 0.1, 0.05],
+        [0.4, 0.3, 0.2, 0.1, 0.05],
+    ],  # factor
+    "elastic": [[0.005, 0.01, 0.015, 0.02, 0.03]]
+    * 3,  # root mean square displacement, fraction of the side
+    "pixelate": [
+        [0.95, 0.9, 0.85, 0.75, 0.65],
+        [0.9, 0.8, 0.7, 0.6, 0.5],
+        [0.6, 0.5, 0.4, 0.3, 0.25],
+    ],  # resolution kept
     "jpeg": [[80, 65, 58, 50, 40], [65, 58, 50, 40, 25], [25, 18, 15, 10, 7]],  # quality
 }
 REPEATS = list(PUBLISHED)
@@ -48,18 +79,25 @@ def impulse_noise(images, fraction, generator):
 
 
 def gaussian_blur(images, sigma, generator):
-    return functional.gaussian_blur(images, 2 * min(int(np.ceil(3 * sigma)), images.shape[-1] - 1) + 1, sigma)
+    return functional.gaussian_blur(
+        images, 2 * min(int(np.ceil(3 * sigma)), images.shape[-1] - 1) + 1, sigma
+    )
 
 
 def zoom_blur(images, largest, generator):
-    zoomed = [functional.affine(images, 0, [0, 0], zoom, [0, 0], functional.InterpolationMode.BILINEAR) for zoom in np.linspace(1, largest, 6).tolist()]
+    zoomed = [
+        functional.affine(images, 0, [0, 0], zoom, [0, 0], functional.InterpolationMode.BILINEAR)
+        for zoom in np.linspace(1, largest, 6).tolist()
+    ]
     return (images + sum(zoomed)) / (1 + len(zoomed))
 
 
 def brightness(images, added, generator):
     value = images.amax(1, keepdim=True)
     brighter = (value + added).clamp(max=1)
-    return torch.where(value > 0, images * brighter / value.clamp(min=1e-12), brighter)  # hue and saturation stay
+    return torch.where(
+        value > 0, images * brighter / value.clamp(min=1e-12), brighter
+    )  # hue and saturation stay
 
 
 def contrast(images, factor, generator):
@@ -69,10 +107,18 @@ def contrast(images, factor, generator):
 
 def elastic(images, distance, generator):
     side = images.shape[-1]
-    field = functional.gaussian_blur(torch.rand(len(images), 2, side, side, generator=generator) * 2 - 1, 2 * (side // 8) + 1, side / 25)
-    field = field / field.square().mean((1, 2, 3), keepdim=True).sqrt() * 2 * distance  # the image's side is 2 in these units
+    field = functional.gaussian_blur(
+        torch.rand(len(images), 2, side, side, generator=generator) * 2 - 1,
+        2 * (side // 8) + 1,
+        side / 25,
+    )
+    field = (
+        field / field.square().mean((1, 2, 3), keepdim=True).sqrt() * 2 * distance
+    )  # the image's side is 2 in these units
     field = field.permute(0, 2, 3, 1).to(images.device)
-    return torch.cat([functional.elastic(image[None], own[None]) for image, own in zip(images, field)])
+    return torch.cat(
+        [functional.elastic(image[None], own[None]) for image, own in zip(images, field)]
+    )
 
 
 def pixelate(images, kept, generator):
@@ -94,7 +140,9 @@ def perturb(images, labels, levels, generator, model, repeat):
     state = generator.get_state()
     for severity in levels:
         generator.set_state(state)
-        yield globals()[repeat](images, parameter(repeat, severity, images.shape[-1]), generator).clamp(0, 1)
+        yield globals()[repeat](
+            images, parameter(repeat, severity, images.shape[-1]), generator
+        ).clamp(0, 1)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,23 @@
 """FGSM: clamp(x + epsilon·sign(gradient of the loss), 0, 1) (Goodfellow et al. 2014, arXiv 1412.6572)."""
+
 import sys
 
 import torch
 from torch.nn.functional import cross_entropy
 
-from common import cli, passport
+from common import cli
+from common.measuring import passport
 
-TITLE, SOURCE = "Adversarial attack (FGSM)", "Goodfellow et al. 2014, arXiv 1412.6572; the original report"
-LEVEL, UNITS, LEVELS, REPEATS = "epsilon", "change of a pixel, images in [0, 1]", [i / 1000 for i in range(31)], 1
+TITLE, SOURCE = (
+    "Adversarial attack (FGSM)",
+    "Goodfellow et al. 2014, arXiv 1412.6572; the original report",
+)
+LEVEL, UNITS, LEVELS, REPEATS = (
+    "epsilon",
+    "change of a pixel, images in [0, 1]",
+    [i / 1000 for i in range(31)],
+    1,
+)
 LEVEL_TYPE = cli.fraction
 
 
@@ -16,7 +26,9 @@ def perturb(images, labels, levels, generator, model):
     with torch.enable_grad():
         images = images.requires_grad_()
         # The sum over images: each image's gradient is then its own, whatever the batch size.
-        gradient, = torch.autograd.grad(cross_entropy(model(images), labels, reduction="sum"), images)
+        (gradient,) = torch.autograd.grad(
+            cross_entropy(model(images), labels, reduction="sum"), images
+        )
     images, sign = images.detach(), gradient.sign()
     for epsilon in levels:
         yield (images + epsilon * sign).clamp(0, 1)

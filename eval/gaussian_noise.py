@@ -1,12 +1,18 @@
 """Gaussian noise on the images: clamp(x + N(0, sigma²), 0, 1), one draw for all sigma."""
+
 import sys
 
 import torch
 
-from common import passport
+from common.measuring import passport
 
 TITLE, SOURCE = "Gaussian noise", "the original report"
-LEVEL, UNITS, LEVELS, REPEATS = "sigma", "std of the noise, images in [0, 1]", [i / 20 for i in range(21)], 10
+LEVEL, UNITS, LEVELS, REPEATS = (
+    "sigma",
+    "std of the noise, images in [0, 1]",
+    [i / 20 for i in range(21)],
+    10,
+)
 
 
 def perturb(images, labels, levels, generator, model):

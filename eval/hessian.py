@@ -4,18 +4,27 @@ Yao et al. 2020, arXiv 1912.07145. Unlike local energy it depends on the scale o
 eigenvalue over images, its direction held fixed; of the trace over random vectors and images. The eigenvalue is the largest in magnitude;
 its residual |Hv - eigenvalue·v| bounds what more iterations could still change.
 """
+
 import sys
 
 import torch
 from torch.nn.functional import cross_entropy
 
-from common import cli, passport, ranks, summary
+from common import cli
+from common.measuring import passport, summary
+from common.training import processes
 
 TITLE, SOURCE = "Hessian", "Yao et al. 2020, arXiv 1912.07145"
 CHUNK, TOLERANCE = 50, 1e-3
-OPTIONS = {"images": (cli.count, 1000, "images of each split, drawn at random"),
-           "iterations": (cli.count, 100, f"of the power iteration, at most; it stops when the eigenvalue changes by less than {TOLERANCE:g} of itself"),
-           "vectors": (cli.count, 50, "random vectors of +1 and -1 for the trace")}
+OPTIONS = {
+    "images": (cli.count, 1000, "images of each split, drawn at random"),
+    "iterations": (
+        cli.count,
+        100,
+        f"of the power iteration, at most; it stops when the eigenvalue changes by less than {TOLERANCE:g} of itself",
+    ),
+    "vectors": (cli.count, 50, "random vectors of +1 and -1 for the trace"),
+}
 
 
 def dot(a, b):
@@ -25,17 +34,22 @@ def dot(a, b):
 
 def product(model, parameters, chunks, vector):
     """(H·v, [v·H_c·v]): the Hessian of the mean loss over all `chunks` [(images, labels)] times `vector`, and each chunk's own quadratic form."""
-    total, count = [torch.zeros_like(value) for value in parameters], sum(len(labels) for _, labels in chunks)
+    total, count = (
+        [torch.zeros_like(value) for value in parameters],
+        sum(len(labels) for _, labels in chunks),
+    )
 
     def form(chunk):
         images, labels = chunk
-        gradient = torch.autograd.grad(cross_entropy(model(images), labels), parameters, create_graph=True)
+        gradient = torch.autograd.grad(
+            cross_entropy(model(images), labels), parameters, create_graph=True
+        )
         part = torch.autograd.grad(gradient, parameters, vector)
         torch._foreach_add_(total, part, alpha=len(labels) / count)
         return dot(vector, part)
 
-    forms = ranks.spread(form, chunks, vector[0].device)
-    return [ranks.total(value) for value in total], forms
+    forms = processes.spread(form, chunks, vector[0].device)
+    return [processes.total(value) for value in total], forms
 
 
 def measure(model, batches, generator, images, iterations, vectors):
@@ -55,7 +69,7 @@ def measure(model, batches, generator, images, iterations, vectors):
         vector = torch._foreach_div(vector, max(length, 1e-30))
         image, forms = product(model, parameters, chunks, vector)
         before, value = value, dot(vector, image)
-        residual = max(dot(image, image) - value ** 2, 0) ** 0.5
+        residual = max(dot(image, image) - value**2, 0) ** 0.5
         if abs(value - before) <= TOLERANCE * abs(value):
             break
         vector = image
@@ -66,7 +80,13 @@ def measure(model, batches, generator, images, iterations, vectors):
         rows.append(product(model, parameters, chunks, signs)[1])
     model.requires_grad_(False)
     trace, trace_se = summary.crossed(rows, [len(labels) for _, labels in chunks])
-    return {"eigenvalue": value, "eigenvalue_se": summary.error(forms), "eigenvalue_residual": residual, "trace": trace, "trace_se": trace_se}
+    return {
+        "eigenvalue": value,
+        "eigenvalue_se": summary.error(forms),
+        "eigenvalue_residual": residual,
+        "trace": trace,
+        "trace_se": trace_se,
+    }
 
 
 if __name__ == "__main__":

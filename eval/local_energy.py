@@ -2,12 +2,19 @@
 
 BatchNorm's parameters stay; its statistics are the stored ones (as the report did) or recomputed for the moved weights.
 """
+
 import sys
 
-from common import passport, weights
+from common.measuring import passport
+from common.networks import weights
 
 TITLE, SOURCE = "Local energy", "Pittorino et al. 2020, arXiv 2006.07897; the original report"
-LEVEL, UNITS, LEVELS, REPEATS = "sigma", "standard deviation relative to each weight", [i / 20 for i in range(20)], 25
+LEVEL, UNITS, LEVELS, REPEATS = (
+    "sigma",
+    "standard deviation relative to each weight",
+    [i / 20 for i in range(20)],
+    25,
+)
 BATCHNORM = ["stored", "recomputed"]
 perturb_weight = weights.multiplicative_noise
 

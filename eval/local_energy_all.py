@@ -3,12 +3,19 @@
 Stored statistics, 100 draws. The paper's energy is the rise of train error: clean accuracy less accuracy. The rise of loss is the average-case
 adaptive sharpness of Andriushchenko et al. 2023 (arXiv 2302.07011) with rho = sigma.
 """
+
 import sys
 
-from common import passport, weights
+from common.measuring import passport
+from common.networks import weights
 
 TITLE, SOURCE = "Local energy, all parameters", "Pittorino et al. 2020, arXiv 2006.07897"
-LEVEL, UNITS, LEVELS, REPEATS = "sigma", "standard deviation relative to each weight", [0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5], 100
+LEVEL, UNITS, LEVELS, REPEATS = (
+    "sigma",
+    "standard deviation relative to each weight",
+    [0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5],
+    100,
+)
 SPLITS = ["train"]
 perturb_weight = weights.multiplicative_noise
 

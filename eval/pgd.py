@@ -2,15 +2,22 @@
 
 Beside FGSM, because a network whose gradients are masked at the image resists one step and not many. Steps of epsilon/4, Madry's ratio on CIFAR-10.
 """
+
 import sys
 
 import torch
 from torch.nn.functional import cross_entropy
 
-from common import cli, passport
+from common import cli
+from common.measuring import passport
 
 TITLE, SOURCE = "Adversarial attack (PGD)", "Madry et al. 2018, arXiv 1706.06083"
-LEVEL, UNITS, LEVELS, REPEATS = "epsilon", "change of a pixel, images in [0, 1]", [0.0, 0.001, 0.002, 0.004, 0.008, 0.016, 0.03], 1
+LEVEL, UNITS, LEVELS, REPEATS = (
+    "epsilon",
+    "change of a pixel, images in [0, 1]",
+    [0.0, 0.001, 0.002, 0.004, 0.008, 0.016, 0.03],
+    1,
+)
 LEVEL_TYPE = cli.fraction
 STEP = 0.25
 
@@ -22,13 +29,17 @@ def variants(model):
 
 def perturb(images, labels, levels, generator, model, steps, random_start=True):
     """Yields images (N, 3, H, W) in [0, 1]; gradients in the images' own precision."""
-    start = (2 * torch.rand(images.shape, generator=generator) - 1).to(images) if random_start else 0
+    start = (
+        (2 * torch.rand(images.shape, generator=generator) - 1).to(images) if random_start else 0
+    )
     for epsilon in levels:
         attacked = (images + epsilon * start).clamp(0, 1)
         for _ in range(steps):
             with torch.enable_grad():
                 attacked.requires_grad_()
-                gradient, = torch.autograd.grad(cross_entropy(model(attacked), labels, reduction="sum"), attacked)
+                (gradient,) = torch.autograd.grad(
+                    cross_entropy(model(attacked), labels, reduction="sum"), attacked
+                )
             moved = attacked.detach() + STEP * epsilon * gradient.sign()
             attacked = moved.clamp(images - epsilon, images + epsilon).clamp(0, 1)
         yield attacked

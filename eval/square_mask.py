@@ -1,12 +1,19 @@
 """Masked squares: one black square an image, each at its own random place inside the image."""
+
 import sys
 
 import torch
 
-from common import cli, passport
+from common import cli
+from common.measuring import passport
 
 TITLE, SOURCE = "Masked squares", "the original report"
-LEVEL, UNITS, LEVELS, REPEATS = "side", "fraction of the image's side", [i * 5 / 112 for i in range(20)], 10
+LEVEL, UNITS, LEVELS, REPEATS = (
+    "side",
+    "fraction of the image's side",
+    [i * 5 / 112 for i in range(20)],
+    10,
+)
 LEVEL_TYPE = cli.fraction
 
 
@@ -18,8 +25,13 @@ def perturb(images, labels, levels, generator, model):
     columns = torch.arange(width, device=images.device).view(1, 1, 1, width)
     for side in levels:
         pixels = round(side * height)
-        top, left = (place[0] * (height - pixels + 1)).floor(), (place[1] * (width - pixels + 1)).floor()
-        inside = (rows >= top) & (rows < top + pixels) & (columns >= left) & (columns < left + pixels)
+        top, left = (
+            (place[0] * (height - pixels + 1)).floor(),
+            (place[1] * (width - pixels + 1)).floor(),
+        )
+        inside = (
+            (rows >= top) & (rows < top + pixels) & (columns >= left) & (columns < left + pixels)
+        )
         yield images.masked_fill(inside, 0)
 
 

@@ -1,9 +1,10 @@
 """Full finetuning: a new head, and every weight trained with Adam at a small lr (the report's way)."""
-from common import loop, transfer
+
+from common.training import finetuning, loop
 
 
 def main():
-    for run in transfer.runs(transfer.parser(__doc__).parse_args(), __file__):
+    for run in finetuning.runs(finetuning.parser(__doc__).parse_args(), __file__):
         optimizer = loop.adam(run)
 
         def step(images, labels):
@@ -11,7 +12,7 @@ def main():
             run.descend(loss, optimizer)
             return loss, logits
 
-        transfer.record(run, loop.fit(run, step, optimizer, before=True))
+        finetuning.record(run, loop.fit(run, step, optimizer, before=True))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """A method for the tests: noisy Adam whose BatchNorm keeps its first statistics, so that each image's loss is its own."""
-from common import loop, pretrain, weights
+
+from common.networks import batchnorm
+from common.training import loop, pretraining
 
 
 def main():
-    run = pretrain.setup(pretrain.parser(__doc__).parse_args())
+    run = pretraining.setup(pretraining.parser(__doc__).parse_args())
     optimizer = loop.adam(run)
-    for layer in weights.batchnorm_layers(run.model):
+    for layer in batchnorm.layers(run.model):
         layer.eval().train = lambda mode=True: None
 
     def step(images, labels):
@@ -15,7 +17,7 @@ def main():
 
     for _ in loop.fit(run, step, optimizer):
         pass
-    pretrain.finish(run)
+    pretraining.finish(run)
 
 
 if __name__ == "__main__":

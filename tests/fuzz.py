@@ -1,7 +1,8 @@
 """Damages files of every kind and reads them: the reader must say so in one line, or find what was there. No crash, no hang, no memory blow-up.
 
-    python -m tests.fuzz [--cases N]      10,000 cases, a minute for each 1,000 or so
+python -m tests.fuzz [--cases N]      10,000 cases, a minute for each 1,000 or so
 """
+
 import argparse
 import resource
 import signal
@@ -16,7 +17,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
-from common import checkpoint, data, files, model, passport, study, transfer
+from common import files, provenance
+from common.images import packs
+from common.measuring import passport
+from common.networks import models
+from common.training import checkpoint, finetuning
+from eval.report import study
 from tests.conftest import make_pack
 
 SECONDS = 5  # beyond this a reader hangs
@@ -26,11 +32,28 @@ MEMORY = 1 << 30  # bytes that a reader may take beyond what the process has
 def results(path, kind, **attrs):
     """A small file of results."""
     with files.write(path) as file:
-        file.attrs.update(files.stamp({"epochs": 2, "names": ["clean"]}, 0, "f", "cpu"))
-        file.attrs.update(kind=kind, minimum="adam-0", method="adam", mode="full", target=0.95, epoch_target_reached=1.0, **attrs)
+        file.attrs.update(provenance.stamp({"epochs": 2, "names": ["clean"]}, 0, "f", "cpu"))
+        file.attrs.update(
+            kind=kind,
+            minimum="adam-0",
+            method="adam",
+            mode="full",
+            target=0.95,
+            epoch_target_reached=1.0,
+            **attrs,
+        )
         if kind == "passport":
             group = file.create_group("clean")
-            group.attrs.update({"measurement": "clean", "fingerprint": "f", "batchnorm": "stored", "variant": "", "title": "clean", "level_units": ""})
+            group.attrs.update(
+                {
+                    "measurement": "clean",
+                    "fingerprint": "f",
+                    "batchnorm": "stored",
+                    "variant": "",
+                    "title": "clean",
+                    "level_units": "",
+                }
+            )
             group["levels"] = np.zeros(1)
             return path
         epoch = files.scale(file, "epoch", np.arange(3), "passes over the training images")
@@ -42,44 +65,96 @@ def results(path, kind, **attrs):
 
 def pictured(pack):
     """What a pack says, in numbers."""
-    return files.sha256(pack.images.numpy().tobytes(), pack.labels.tolist(), pack.split.tolist(), pack.classes, pack.image_size, pack.fingerprint)
+    return files.sha256(
+        pack.images.numpy().tobytes(),
+        pack.labels.tolist(),
+        pack.split.tolist(),
+        pack.classes,
+        pack.image_size,
+        pack.fingerprint,
+    )
 
 
 def resumed(path):
     """Epochs that a checkpoint brings back."""
     net = torch.nn.Linear(2, 2)
     optimizer = torch.optim.SGD(net.parameters())
-    run = SimpleNamespace(checkpoint=path, model=net, scaler=torch.amp.GradScaler("cpu", enabled=False), curves={}, name="adam-0",
-                          device=torch.device("cpu"), args=SimpleNamespace(epochs=9))
+    run = SimpleNamespace(
+        checkpoint=path,
+        model=net,
+        scaler=torch.amp.GradScaler("cpu", enabled=False),
+        curves={},
+        name="adam-0",
+        device=torch.device("cpu"),
+        args=SimpleNamespace(epochs=9),
+    )
     return checkpoint.load(run, optimizer, None, "identity")
 
 
 def saved(path):
     net = torch.nn.Linear(2, 2)
-    run = SimpleNamespace(checkpoint=path, model=net, scaler=torch.amp.GradScaler("cpu", enabled=False), curves={"epoch": [1.0]})
+    run = SimpleNamespace(
+        checkpoint=path,
+        model=net,
+        scaler=torch.amp.GradScaler("cpu", enabled=False),
+        curves={"epoch": [1.0]},
+    )
     checkpoint.save(run, torch.optim.SGD(net.parameters()), None, "identity", 3)
     return path
 
 
 def minimum(path):
-    net = model.build("squeezenet1_1", 3, seed=0)
-    model.save(path, net.state_dict(), arch="squeezenet1_1", classes=["a", "b", "ü"], image_size=32, seed=0, data="d", code="c", commit="c", command="c")
+    net = models.build("squeezenet1_1", 3, seed=0)
+    models.save(
+        path,
+        net.state_dict(),
+        arch="squeezenet1_1",
+        classes=["a", "b", "ü"],
+        image_size=32,
+        seed=0,
+        data="d",
+        code="c",
+        commit="c",
+        command="c",
+    )
     return path
 
 
 def targets(folder):
     """{kind: (a good file, its reader, what the reader makes of a damaged one where it does not end with a line)}."""
     return {
-        "pack": (make_pack(folder / "pack.h5", 7, 2, 6, 8), lambda path: pictured(data.load(path, torch.device("cpu"))), ()),
-        "passport": (results(folder / "passport.h5", "passport"), lambda path: str(passport._read(path, "adam-0")), ("{}",)),
-        "finetune": (results(folder / "finetune-full.h5", "finetune"), lambda path: str(transfer._read(path, "f")), ("[]",)),
-        "report": (results(folder / "training.h5", "training"), lambda path: str(study.load(path)), ()),
+        "pack": (
+            make_pack(folder / "pack.h5", 7, 2, 6, 8),
+            lambda path: pictured(packs.load(path, torch.device("cpu"))),
+            (),
+        ),
+        "passport": (
+            results(folder / "passport.h5", "passport"),
+            lambda path: str(passport._read(path, "adam-0")),
+            ("{}",),
+        ),
+        "finetune": (
+            results(folder / "finetune-full.h5", "finetune"),
+            lambda path: str(finetuning._read(path, "f")),
+            ("[]",),
+        ),
+        "report": (
+            results(folder / "training.h5", "training"),
+            lambda path: str(study.load(path)),
+            (),
+        ),
         "checkpoint": (saved(folder / "resume.h5"), resumed, (0,)),
-        "weights": (minimum(folder / "weights.safetensors"), lambda path: str(sorted(model.load(path)[1].items())), ()),
+        "weights": (
+            minimum(folder / "weights.safetensors"),
+            lambda path: str(sorted(models.load(path)[1].items())),
+            (),
+        ),
     }
 
 
-place = some.one_of(some.floats(0, 1), some.integers(0, 2000))  # a part of the file, or a byte near its start
+place = some.one_of(
+    some.floats(0, 1), some.integers(0, 2000)
+)  # a part of the file, or a byte near its start
 damage = some.one_of(
     some.tuples(some.just("flip"), place, some.integers(0, 7)),
     some.tuples(some.just("cut"), place, some.just(0)),
@@ -87,24 +162,28 @@ damage = some.one_of(
     some.tuples(some.just("insert"), place, some.binary(min_size=1, max_size=64)),
     some.tuples(some.just("overwrite"), place, some.binary(min_size=1, max_size=64)),
     some.tuples(some.just("append"), place, some.binary(min_size=1, max_size=64)),
-    some.tuples(some.just("replace"), place, some.binary(max_size=2000)))
+    some.tuples(some.just("replace"), place, some.binary(max_size=2000)),
+)
 
 
 def damaged(content, changes):
     """`content` after `changes`."""
     content = bytearray(content)
     for what, where, how in changes:
-        at = min(int(where * len(content)) if isinstance(where, float) else where, max(len(content) - 1, 0))
+        at = min(
+            int(where * len(content)) if isinstance(where, float) else where,
+            max(len(content) - 1, 0),
+        )
         if what == "flip" and content:
             content[at] ^= 1 << how
         elif what == "cut":
             del content[at:]
         elif what == "delete":
-            del content[at:at + how]
+            del content[at : at + how]
         elif what == "insert":
             content[at:at] = how
         elif what == "overwrite":
-            content[at:at + len(how)] = how
+            content[at : at + len(how)] = how
         elif what == "append":
             content += how
         elif what == "replace":
@@ -126,7 +205,13 @@ def trial(cases):
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, before[1]))
 
-    @settings(max_examples=cases, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=cases,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(some.sampled_from(sorted(kinds)), some.lists(damage, min_size=1, max_size=4))
     def one(kind, changes):
         path, read, none = kinds[kind]
@@ -153,7 +238,9 @@ def trial(cases):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--cases", type=int, default=10_000)
     cases, began = parser.parse_args().cases, time.monotonic()
     found = trial(cases)

@@ -4,6 +4,7 @@
 
 Needs Debian's slurm-wlm and nothing of its configuration; leaves no daemon, port or file behind.
 """
+
 import os
 import pwd
 import shutil
@@ -71,25 +72,48 @@ def cluster(timeout=60):
     with ExitStack() as leaving:
         folder = Path(leaving.enter_context(tempfile.TemporaryDirectory(prefix="slurm-")))
         ports, host = free_ports(1 + len(NODES)), socket.gethostname().split(".")[0]
-        lines = [f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=2 RealMemory=4000 Gres=gpu:2 State=UNKNOWN"
-                 for node, port in zip(NODES, ports[1:])]
-        (folder / "slurm.conf").write_text("\n".join(lines) + CONFIGURATION.format(ports=ports, user=pwd.getpwuid(os.getuid()).pw_name, folder=folder))
-        (folder / "gres.conf").write_text("".join(f"NodeName={node} Name=gpu File={file}\n" for node in NODES for file in ("/dev/null", "/dev/zero")))
+        lines = [
+            f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=2 RealMemory=4000 Gres=gpu:2 State=UNKNOWN"
+            for node, port in zip(NODES, ports[1:])
+        ]
+        (folder / "slurm.conf").write_text(
+            "\n".join(lines)
+            + CONFIGURATION.format(
+                ports=ports, user=pwd.getpwuid(os.getuid()).pw_name, folder=folder
+            )
+        )
+        (folder / "gres.conf").write_text(
+            "".join(
+                f"NodeName={node} Name=gpu File={file}\n"
+                for node in NODES
+                for file in ("/dev/null", "/dev/zero")
+            )
+        )
         environment = os.environ | {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": path()}
         for name in "state", *NODES:
             (folder / name).mkdir()
         for daemon in ["slurmctld"], *(["slurmd", "-N", node] for node in NODES):
-            started = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *daemon, "-D"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            started = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", *daemon, "-D"],
+                env=environment,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
             leaving.callback(started.wait)
             leaving.callback(started.terminate)
 
         def ask(*words):
-            return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=30).stdout.split()
+            return subprocess.run(
+                words, env=environment, capture_output=True, text=True, timeout=30
+            ).stdout.split()
 
         limit = time.monotonic() + timeout
         while ask("sinfo", "-h", "-N", "-o", "%t") != ["idle"] * len(NODES):
             if time.monotonic() > limit:
-                raise RuntimeError("\n".join(log.read_text()[-2000:] for log in folder.glob("*.log")) or "Slurm does not start")
+                raise RuntimeError(
+                    "\n".join(log.read_text()[-2000:] for log in folder.glob("*.log"))
+                    or "Slurm does not start"
+                )
             time.sleep(0.2)
         try:
             yield environment

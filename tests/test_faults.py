@@ -1,4 +1,5 @@
 """What happens to a study: kills, a second make, full disks, bad flags, bad files, too little memory."""
+
 import argparse
 import errno
 import json
@@ -18,10 +19,17 @@ import torch
 from conftest import MEASUREMENTS, ROOT, SHORT, make_pack, run, words
 from safetensors.torch import load_file
 
-from common import cli, data, device, files, loop, model
+from common import cli, devices, files
+from common.images import packs
+from common.networks import models
+from common.training import loop
 from tests import fuzz, kill
 
-SMALL = ["METHODS=adam swa", "CONTROLS=", "MEASUREMENTS=clean gaussian_noise local_energy"]  # a third of the smoke study
+SMALL = [
+    "METHODS=adam swa",
+    "CONTROLS=",
+    "MEASUREMENTS=clean gaussian_noise local_energy",
+]  # a third of the smoke study
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +38,13 @@ def uninterrupted(tmp_path_factory):
     folder, began = tmp_path_factory.mktemp("kill") / "study", time.monotonic()
     assert kill.start(folder, "-j1", *SMALL).wait() == 0, folder.with_suffix(".log").read_text()
     found = kill.contents(folder)
-    assert len(found) > 500 and {name.split("/")[0] for name in found} >= {"adam-0", "swa-0", "adam-0--swa-0", "data", "report"}
+    assert len(found) > 500 and {name.split("/")[0] for name in found} >= {
+        "adam-0",
+        "swa-0",
+        "adam-0--swa-0",
+        "data",
+        "report",
+    }
     return folder, found, time.monotonic() - began
 
 
@@ -39,13 +53,18 @@ def test_a_killed_study_ends_as_one_that_nobody_killed(number, uninterrupted):
     """Bit by bit, also with another -j. `python -m tests.kill` does it 30 times."""
     folder, expected, seconds = uninterrupted
     rng = random.Random(number)
-    how = [{"signal": "SIGKILL", "after": rng.uniform(0.1, 0.4) * seconds}, {"signal": "SIGTERM", "file": "resume.h5", "time": 2, "half": True},
-           {"signal": "SIGINT", "file": "weights.safetensors", "time": 1, "half": False}][number]
+    how = [
+        {"signal": "SIGKILL", "after": rng.uniform(0.1, 0.4) * seconds},
+        {"signal": "SIGTERM", "file": "resume.h5", "time": 2, "half": True},
+        {"signal": "SIGINT", "file": "weights.safetensors", "time": 1, "half": False},
+    ][number]
     shutil.rmtree(folder)
     shutil.rmtree(folder.with_suffix(".watch"), ignore_errors=True)
     folder.with_suffix(".log").unlink()
     wrong, gone, _ = kill.trial(folder, how, 4, *SMALL)
-    assert not wrong + kill.compare(kill.contents(folder), expected), folder.with_suffix(".log").read_text()[-3000:]
+    assert not wrong + kill.compare(kill.contents(folder), expected), folder.with_suffix(
+        ".log"
+    ).read_text()[-3000:]
     assert gone < 5
 
 
@@ -53,15 +72,44 @@ SCRIPTS = {
     "train": ["train.adam", "--epochs", "900", "--batch-size", "16", "--train-images", "20"],
     "finetune": ["finetune.full", "--epochs", "900", "--batch-size", "16", "--train-images", "20"],
     "battery": ["eval.battery", "--gaussian-noise-repeats", "200", "clean", "gaussian_noise"],
-    "prepare": ["common.prepare", "glyphs:letters", "--train-per-class", "9999", "--workers", "2"]}
+    "prepare": [
+        "common.images.prepare",
+        "glyphs:letters",
+        "--train-per-class",
+        "9999",
+        "--workers",
+        "2",
+    ],
+}
 
 
-@pytest.mark.parametrize("script, number", [("train", signal.SIGTERM), ("finetune", signal.SIGINT), ("battery", signal.SIGTERM), ("prepare", signal.SIGINT)])
-def test_a_signal_ends_a_script_at_once_with_its_status_and_without_a_trace(script, number, pack_file, minimum, tmp_path):
+@pytest.mark.parametrize(
+    "script, number",
+    [
+        ("train", signal.SIGTERM),
+        ("finetune", signal.SIGINT),
+        ("battery", signal.SIGTERM),
+        ("prepare", signal.SIGINT),
+    ],
+)
+def test_a_signal_ends_a_script_at_once_with_its_status_and_without_a_trace(
+    script, number, pack_file, minimum, tmp_path
+):
     out = tmp_path / "adam-0" if script == "train" else tmp_path / "x.h5"
-    inputs = [] if script == "prepare" else ["--data", pack_file] + ["--minimum", minimum] * (script != "train")
-    running = subprocess.Popen([sys.executable, "-m", *SCRIPTS[script], *map(str, inputs), "--out", out], cwd=ROOT, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=kill.listen)
+    inputs = (
+        []
+        if script == "prepare"
+        else ["--data", pack_file] + ["--minimum", minimum] * (script != "train")
+    )
+    running = subprocess.Popen(
+        [sys.executable, "-m", *SCRIPTS[script], *map(str, inputs), "--out", out],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=kill.listen,
+    )
     if script == "prepare":
         while not list(tmp_path.iterdir()) and running.poll() is None:
             time.sleep(0.05)
@@ -72,19 +120,30 @@ def test_a_signal_ends_a_script_at_once_with_its_status_and_without_a_trace(scri
     running.send_signal(number)
     errors = running.communicate()[1]
     assert running.returncode == 128 + number and time.monotonic() - began < 3
-    assert errors.splitlines() == [f"{number.name}: stopped; the same command goes on after what is finished"]
+    assert errors.splitlines() == [
+        f"{number.name}: stopped; the same command goes on after what is finished"
+    ]
     while kill.alive(running.pid) and time.monotonic() - began < 5:  # its workers follow
         time.sleep(0.05)
     assert not kill.alive(running.pid)
     assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".part")]
 
 
-@pytest.mark.parametrize("script", ["train.adam", "eval.battery", "finetune.full", "common.prepare"])
+@pytest.mark.parametrize(
+    "script", ["train.adam", "eval.battery", "finetune.full", "common.images.prepare"]
+)
 def test_ctrl_c_during_the_imports_leaves_no_trace(script, tmp_path):
     """h5py, which all of them need, is made to take long."""
     (tmp_path / "h5py.py").write_text("import time\nprint('now', flush=True)\ntime.sleep(30)\n")
-    running = subprocess.Popen([sys.executable, "-m", script], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               preexec_fn=kill.listen, env=os.environ | {"PYTHONPATH": str(tmp_path)})
+    running = subprocess.Popen(
+        [sys.executable, "-m", script],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=kill.listen,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )
     assert running.stdout.readline() == "now\n"
     running.send_signal(signal.SIGINT)
     assert running.communicate()[1] == "" and running.returncode == -signal.SIGINT
@@ -92,7 +151,13 @@ def test_ctrl_c_during_the_imports_leaves_no_trace(script, tmp_path):
 
 def test_workers_end_with_their_process_also_when_it_is_killed(tmp_path):
     code = "from common import files; import os, time; pool = files.workers(2); list(pool.map(abs, range(9))); print('ready', flush=True); time.sleep(99)"
-    running = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    running = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     assert running.stdout.readline() and len(kill.alive(running.pid)) >= 2
     running.kill()
     running.wait()
@@ -103,23 +168,44 @@ def test_workers_end_with_their_process_also_when_it_is_killed(tmp_path):
 
 
 def make(folder, *arguments):
-    return subprocess.run(["make", f"A={folder}", *kill.FLAGS, *arguments], cwd=ROOT, capture_output=True, text=True)
+    return subprocess.run(
+        ["make", f"A={folder}", *kill.FLAGS, *arguments], cwd=ROOT, capture_output=True, text=True
+    )
 
 
-def test_a_second_make_in_a_folder_stops_and_names_the_first_even_where_that_one_was_killed(tmp_path):
+def test_a_second_make_in_a_folder_stops_and_names_the_first_even_where_that_one_was_killed(
+    tmp_path,
+):
     """The first one's recipe takes a few seconds; then make is killed, and the recipe lives on."""
     folder = tmp_path / "study"
     pack = f"{folder}/data/finetune.h5"
-    first = subprocess.Popen(["make", pack, f"A={folder}", *kill.FLAGS, "LAUNCH=sleep 10;"], cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL)
+    first = subprocess.Popen(
+        ["make", pack, f"A={folder}", *kill.FLAGS, "LAUNCH=sleep 10;"],
+        cwd=ROOT,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+    )
     while not (folder / "flags/lock").exists() or not (folder / "flags/lock").read_text():
         time.sleep(0.02)
     refused = make(folder, "all")
     lock = (folder / "flags/lock").read_text().strip()
-    assert refused.returncode and refused.stderr.splitlines()[0] == f"{folder}: {lock} is at work here; wait for it, or stop it"
+    assert (
+        refused.returncode
+        and refused.stderr.splitlines()[0]
+        == f"{folder}: {lock} is at work here; wait for it, or stop it"
+    )
     assert f"make {pack} (process " in refused.stderr and not refused.stdout
-    assert make(tmp_path / "other", f"{tmp_path}/other/flags/report").returncode == 0  # another profile is another folder
-    assert make(folder, "-n", "all").returncode == 0 == make(folder, "help").returncode  # to look is free
-    makes = [own for own in kill.alive(first.pid) if b"make" in open(f"/proc/{own}/cmdline", "rb").read().split(b"\0")[0]]
+    assert (
+        make(tmp_path / "other", f"{tmp_path}/other/flags/report").returncode == 0
+    )  # another profile is another folder
+    assert (
+        make(folder, "-n", "all").returncode == 0 == make(folder, "help").returncode
+    )  # to look is free
+    makes = [
+        own
+        for own in kill.alive(first.pid)
+        if b"make" in open(f"/proc/{own}/cmdline", "rb").read().split(b"\0")[0]
+    ]
     for own in makes:
         os.kill(int(own), signal.SIGKILL)
     first.wait()
@@ -139,7 +225,11 @@ def test_make_check_names_a_flipped_bit(tmp_path, pack_file, minimum):
         content[len(content) // 2] ^= 4
         path.write_bytes(content)
     checked = make(tmp_path, "check")
-    assert checked.returncode and checked.stdout.count("damaged") == 3 and "3 files checked, 2 damaged or foreign" in checked.stdout
+    assert (
+        checked.returncode
+        and checked.stdout.count("damaged") == 3
+        and "3 files checked, 2 damaged or foreign" in checked.stdout
+    )
 
 
 def full(folder, size, *command, after=""):
@@ -148,30 +238,104 @@ def full(folder, size, *command, after=""):
         pytest.skip("needs user namespaces, to mount a small file system")
     look = "import sys, pathlib; print({str(p.relative_to(sys.argv[1])): p.stat().st_size for p in pathlib.Path(sys.argv[1]).rglob('*') if p.is_file()})"
     script = f'mount -t tmpfs -o size={size} tmpfs {folder}; {after}; set +e; "$@" >&2; echo $?; {sys.executable} -c "{look}" {folder}'
-    made = subprocess.run(["unshare", "-rm", "bash", "-ec", script, "bash", *map(str, command)], cwd=ROOT, capture_output=True, text=True)
+    made = subprocess.run(
+        ["unshare", "-rm", "bash", "-ec", script, "bash", *map(str, command)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     status, left = made.stdout.splitlines()
     return int(status), made.stderr.splitlines(), eval(left)
 
 
 WRITERS = {
-    "pack": (["common.prepare", "glyphs:digits", "--image-size", "64", "--out", "{}/x/pack.h5"], "x/pack.h5"),
-    "checkpoint": (["train.adam", "--data", "{pack}", "--out", "{}/adam-0", *SHORT], "adam-0/resume.h5"),
-    "minimum": (["train.adam", "--data", "{pack}", "--out", "{}/adam-0", *SHORT, "--epochs", "1"], "adam-0/weights.safetensors"),
-    "passport": (["eval.battery", "--data", "{pack}", "--minimum", "{minimum}", "--out", "{}/passport.h5", "clean"], "passport.part.h5"),
-    "finetuning": (["finetune.full", "--data", "{pack}", "--minimum", "{minimum}", "--out", "{}/finetune-full.h5", *SHORT[2:], "--epochs", "1"],
-                   "finetune-full.part.h5"),
-    "report": (["eval.report", "--out", "{}/report", "{minimum}/training.h5"], "report/")}
+    "pack": (
+        ["common.images.prepare", "glyphs:digits", "--image-size", "64", "--out", "{}/x/pack.h5"],
+        "x/pack.h5",
+    ),
+    "checkpoint": (
+        ["train.adam", "--data", "{pack}", "--out", "{}/adam-0", *SHORT],
+        "adam-0/resume.h5",
+    ),
+    "minimum": (
+        ["train.adam", "--data", "{pack}", "--out", "{}/adam-0", *SHORT, "--epochs", "1"],
+        "adam-0/weights.safetensors",
+    ),
+    "passport": (
+        [
+            "eval.battery",
+            "--data",
+            "{pack}",
+            "--minimum",
+            "{minimum}",
+            "--out",
+            "{}/passport.h5",
+            "clean",
+        ],
+        "passport.part.h5",
+    ),
+    "finetuning": (
+        [
+            "finetune.full",
+            "--data",
+            "{pack}",
+            "--minimum",
+            "{minimum}",
+            "--out",
+            "{}/finetune-full.h5",
+            *SHORT[2:],
+            "--epochs",
+            "1",
+        ],
+        "finetune-full.part.h5",
+    ),
+    "report": (["eval.report", "--out", "{}/report", "{minimum}/training.h5"], "report/"),
+}
 
 
-@pytest.mark.parametrize("what, how", [*((what, "full") for what in WRITERS), *((what, "read-only") for what in ("pack", "minimum", "passport"))])
-def test_what_cannot_be_written_is_one_line_and_what_was_there_stays(what, how, pack_file, minimum, tmp_path):
+@pytest.mark.parametrize(
+    "what, how",
+    [
+        *((what, "full") for what in WRITERS),
+        *((what, "read-only") for what in ("pack", "minimum", "passport")),
+    ],
+)
+def test_what_cannot_be_written_is_one_line_and_what_was_there_stays(
+    what, how, pack_file, minimum, tmp_path
+):
     command, name = WRITERS[what]
-    fill = f"echo kept > {tmp_path}/kept.h5; head -c 40000 /dev/zero > {tmp_path}/filler" + f"; mount -o remount,ro {tmp_path}" * (how == "read-only")
-    command = [word.replace("{pack}", str(pack_file)).replace("{minimum}", str(minimum)).replace("{}", str(tmp_path)) for word in command]
-    status, errors, left = full(tmp_path, "64k" if what in ("passport", "finetuning", "report") else "1m", sys.executable, "-m", *command, after=fill)
-    errors = [line for line in errors if not line.startswith(("adam-0 epoch", "adam-0 finetune", "adam-0 clean", "adam-0: running"))]
+    fill = (
+        f"echo kept > {tmp_path}/kept.h5; head -c 40000 /dev/zero > {tmp_path}/filler"
+        + f"; mount -o remount,ro {tmp_path}" * (how == "read-only")
+    )
+    command = [
+        word.replace("{pack}", str(pack_file))
+        .replace("{minimum}", str(minimum))
+        .replace("{}", str(tmp_path))
+        for word in command
+    ]
+    status, errors, left = full(
+        tmp_path,
+        "64k" if what in ("passport", "finetuning", "report") else "1m",
+        sys.executable,
+        "-m",
+        *command,
+        after=fill,
+    )
+    errors = [
+        line
+        for line in errors
+        if not line.startswith(
+            ("adam-0 epoch", "adam-0 finetune", "adam-0 clean", "adam-0: running")
+        )
+    ]
     words = "No space left on device" if how == "full" else "Read-only file system"
-    assert status == 1 and len(errors) == 1 and errors[0].startswith(f"{tmp_path}/{name if how == 'full' else ''}") and words in errors[0], errors
+    assert (
+        status == 1
+        and len(errors) == 1
+        and errors[0].startswith(f"{tmp_path}/{name if how == 'full' else ''}")
+        and words in errors[0]
+    ), errors
     assert left.pop("kept.h5") == 5 and left.pop("filler") == 40000
     assert not any(".part" in found or found.endswith(name) for found in left), left
 
@@ -179,11 +343,25 @@ def test_what_cannot_be_written_is_one_line_and_what_was_there_stays(what, how, 
 def test_without_permission_it_is_one_line(pack_file, minimum, tmp_path):
     other = ["setpriv", "--reuid=65534", "--clear-groups"] if os.getuid() == 0 else []
     tmp_path.chmod(0o555)
-    made = subprocess.run([*other, sys.executable, "-m", "common.prepare", "glyphs:digits", "--out", tmp_path / "x.h5"], cwd=ROOT, capture_output=True,
-                          text=True)
+    made = subprocess.run(
+        [
+            *other,
+            sys.executable,
+            "-m",
+            "common.images.prepare",
+            "glyphs:digits",
+            "--out",
+            tmp_path / "x.h5",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     tmp_path.chmod(0o755)
-    line, = made.stderr.splitlines()
-    assert made.returncode == 1 and line.startswith(f"{tmp_path}/x.h5: cannot be written (Permission denied); what was finished before is kept")
+    (line,) = made.stderr.splitlines()
+    assert made.returncode == 1 and line.startswith(
+        f"{tmp_path}/x.h5: cannot be written (Permission denied); what was finished before is kept"
+    )
 
 
 @pytest.mark.parametrize("number", [errno.EDQUOT, errno.EIO])
@@ -192,13 +370,19 @@ def test_a_quota_or_a_failing_disk_is_one_line(number, tmp_path, monkeypatch):
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(SystemExit, match=re.escape(f"x.h5: cannot be written ({os.strerror(number)})")), files.write(tmp_path / "x.h5") as file:
+    with (
+        pytest.raises(
+            SystemExit, match=re.escape(f"x.h5: cannot be written ({os.strerror(number)})")
+        ),
+        files.write(tmp_path / "x.h5") as file,
+    ):
         file["a"] = 1
     assert list(tmp_path.iterdir()) == []
 
 
 def parsers(monkeypatch, script):
     """The parser that a script makes."""
+
     class Made(Exception):
         pass
 
@@ -213,13 +397,32 @@ def parsers(monkeypatch, script):
     return made.value.args[0]
 
 
-@pytest.mark.parametrize("script", ["common.prepare", "eval.battery", "eval.pair", *(
-    f"{folder}.{name}" for folder, named in (("train", words("METHODS")), ("eval", MEASUREMENTS), ("finetune", words("MODES"))) for name in named)])
+@pytest.mark.parametrize(
+    "script",
+    [
+        "common.images.prepare",
+        "eval.battery",
+        "eval.pair",
+        *(
+            f"{folder}.{name}"
+            for folder, named in (
+                ("train", words("METHODS")),
+                ("eval", MEASUREMENTS),
+                ("finetune", words("MODES")),
+            )
+            for name in named
+        ),
+    ],
+)
 def test_every_number_among_the_flags_has_a_range(script, monkeypatch):
     if script == "eval.battery":
         monkeypatch.setattr(sys, "argv", ["battery", *MEASUREMENTS])
     actions = parsers(monkeypatch, script)._actions
-    numbers = [action for action in actions if isinstance(action.default, int | float | list) and not isinstance(action.default, bool)]
+    numbers = [
+        action
+        for action in actions
+        if isinstance(action.default, int | float | list) and not isinstance(action.default, bool)
+    ]
     assert numbers
     for action in numbers:
         if action.dest not in ("names", "files"):
@@ -229,87 +432,175 @@ def test_every_number_among_the_flags_has_a_range(script, monkeypatch):
                     action.type(bad)
 
 
-@pytest.mark.parametrize("flags, status, message", [
-    (["--lr", "-1"], 2, "--lr: '-1' is not a number above 0"), (["--lr", "nan"], 2, "--lr: 'nan'"), (["--sigma", "nan"], 2, "--sigma: 'nan' is not a finite number"),
-    (["--epochs", "0"], 2, "--epochs: '0' is not a whole number of 1 or more"), (["--seed", "1.5"], 2, "--seed: '1.5' is not a whole number"),
-    (["--target", "1.1"], 2, "--target: '1.1' is not a number from 0 to 1"), (["--batch-size", "71"], 1, "--batch-size 71: larger than the 70 training images of"),
-    (["--device", "tpu"], 2, "--device: invalid choice"), (["--arch", "resnet19"], 1, "torchvision.models has no such network")])
-def test_a_flag_out_of_range_is_one_line(flags, status, message, pack_file, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    "flags, status, message",
+    [
+        (["--lr", "-1"], 2, "--lr: '-1' is not a number above 0"),
+        (["--lr", "nan"], 2, "--lr: 'nan'"),
+        (["--sigma", "nan"], 2, "--sigma: 'nan' is not a finite number"),
+        (["--epochs", "0"], 2, "--epochs: '0' is not a whole number of 1 or more"),
+        (["--seed", "1.5"], 2, "--seed: '1.5' is not a whole number"),
+        (["--target", "1.1"], 2, "--target: '1.1' is not a number from 0 to 1"),
+        (["--batch-size", "71"], 1, "--batch-size 71: larger than the 70 training images of"),
+        (["--device", "tpu"], 2, "--device: invalid choice"),
+        (["--arch", "resnet19"], 1, "torchvision.models has no such network"),
+    ],
+)
+def test_a_flag_out_of_range_is_one_line(
+    flags, status, message, pack_file, tmp_path, monkeypatch, capsys
+):
     with pytest.raises(SystemExit) as stopped:
         run(monkeypatch, "train.noisy_adam", "--data", pack_file, "--out", tmp_path, *flags)
     said = capsys.readouterr().err.strip() if status == 2 else stopped.value.code
-    assert (stopped.value.code if status == 2 else 1) == status and message in said and len(said.splitlines()) == 1
+    assert (
+        (stopped.value.code if status == 2 else 1) == status
+        and message in said
+        and len(said.splitlines()) == 1
+    )
 
 
 def test_too_little_memory_names_the_batch_size(pack_file, minimum, tmp_path, monkeypatch):
     """An allocation that the machine really refuses."""
     forward = loop.Run.forward
-    monkeypatch.setattr(loop.Run, "forward", lambda *words: (torch.empty(10**15), forward(*words))[1])
-    with pytest.raises(SystemExit, match="--batch-size 16: the device's memory does not suffice; give a smaller one"):
+    monkeypatch.setattr(
+        loop.Run, "forward", lambda *words: (torch.empty(10**15), forward(*words))[1]
+    )
+    with pytest.raises(
+        SystemExit,
+        match="--batch-size 16: the device's memory does not suffice; give a smaller one",
+    ):
         run(monkeypatch, "train.adam", "--data", pack_file, "--out", tmp_path, *SHORT)
-    monkeypatch.setattr("common.model.ResNet18.forward", lambda *words: torch.empty(10**15))
-    with pytest.raises(SystemExit, match="--batch-size 250"), device.memory(250):
+    monkeypatch.setattr(
+        "common.networks.models.ResNet18.forward", lambda *words: torch.empty(10**15)
+    )
+    with pytest.raises(SystemExit, match="--batch-size 250"), devices.memory(250):
         raise torch.OutOfMemoryError("CUDA out of memory")
-    with pytest.raises(RuntimeError, match="another"), device.memory(250):
+    with pytest.raises(RuntimeError, match="another"), devices.memory(250):
         raise RuntimeError("another")
 
 
 def test_readers_survive_damaged_files():
     """The same 400 cases each time; `python -m tests.fuzz` reads 10,000."""
     found = fuzz.trial(400)
-    assert sum(found.values()) == 400 and {kind for kind, _ in found} == {"pack", "passport", "finetune", "report", "checkpoint", "weights"}
+    assert sum(found.values()) == 400 and {kind for kind, _ in found} == {
+        "pack",
+        "passport",
+        "finetune",
+        "report",
+        "checkpoint",
+        "weights",
+    }
     assert sum(count for (_, outcome), count in found.items() if outcome == "as it was") < 20
 
 
 def reseal(path, out, tensors=None, **changes):
     """A minimum with other tensors or metadata, under a seal that fits: what a program writes that is not ours."""
-    state, metadata = load_file(path), model.load(path)[1]
-    model.save(out, tensors or state, **({name: value for name, value in metadata.items() if name != "sha256"} | changes))
+    state, metadata = load_file(path), models.load(path)[1]
+    models.save(
+        out,
+        tensors or state,
+        **({name: value for name, value in metadata.items() if name != "sha256"} | changes),
+    )
 
 
-@pytest.mark.parametrize("changes, message", [
-    ({"classes": ["a", "b"]}, "its tensors are not those of resnet18 with 2 classes"),
-    ({"classes": ["x"] * 1_000_000}, "its tensors are not those of resnet18 with 1000000 classes"),  # two gigabytes, if it were built
-    ({"arch": "vit_h_14"}, "its tensors are not those of vit_h_14 with 5 classes"),
-    ({"arch": "resnet19"}, "has no such network")])
-def test_weights_of_another_network_are_named_before_it_is_built(changes, message, minimum, tmp_path):
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"classes": ["a", "b"]}, "its tensors are not those of resnet18 with 2 classes"),
+        (
+            {"classes": ["x"] * 1_000_000},
+            "its tensors are not those of resnet18 with 1000000 classes",
+        ),  # two gigabytes, if it were built
+        ({"arch": "vit_h_14"}, "its tensors are not those of vit_h_14 with 5 classes"),
+        ({"arch": "resnet19"}, "has no such network"),
+    ],
+)
+def test_weights_of_another_network_are_named_before_it_is_built(
+    changes, message, minimum, tmp_path
+):
     reseal(minimum / "weights.safetensors", tmp_path / "w.safetensors", **changes)
     with pytest.raises(SystemExit, match=message):
-        model.load(tmp_path / "w.safetensors")
+        models.load(tmp_path / "w.safetensors")
 
 
 @pytest.mark.parametrize("what", [b'"image_size":', b'"seed":', b'"data":'])
 def test_a_flipped_bit_in_the_metadata_of_weights_is_found(what, minimum, tmp_path):
     content = bytearray((minimum / "weights.safetensors").read_bytes())
-    at = content.index(what) + len(what) + content[content.index(what) + len(what):].index(b'"') + 1
+    at = (
+        content.index(what) + len(what) + content[content.index(what) + len(what) :].index(b'"') + 1
+    )
     content[at] ^= 1
     (tmp_path / "w.safetensors").write_bytes(content)
     with pytest.raises(SystemExit, match="damaged"):
-        model.load(tmp_path / "w.safetensors")
+        models.load(tmp_path / "w.safetensors")
 
 
 def test_a_passport_or_a_pack_of_something_else_is_named(pack_file, minimum, tmp_path, monkeypatch):
-    measured = ["eval.battery", "--data", pack_file, "--minimum", minimum, "--images", 20, "--batchnorm-images", 20, "clean"]
+    measured = [
+        "eval.battery",
+        "--data",
+        pack_file,
+        "--minimum",
+        minimum,
+        "--images",
+        20,
+        "--batchnorm-images",
+        20,
+        "clean",
+    ]
     run(monkeypatch, *measured, "--out", tmp_path / "passport.h5")
     shutil.copytree(minimum, tmp_path / "swa-0")
     measured[4] = tmp_path / "swa-0"
     with pytest.raises(SystemExit, match="is the passport of adam-0, not the passport of swa-0"):
         run(monkeypatch, *measured, "--out", tmp_path / "passport.h5")
     with pytest.raises(SystemExit, match="pack.h5: is the pack of None, not the passport"):
-        run(monkeypatch, *measured[:6], *measured[6:], "--out", shutil.copy(pack_file, tmp_path / "pack.h5"))
+        run(
+            monkeypatch,
+            *measured[:6],
+            *measured[6:],
+            "--out",
+            shutil.copy(pack_file, tmp_path / "pack.h5"),
+        )
     large = make_pack(tmp_path / "large.h5", size=40)
     with pytest.raises(SystemExit, match="40 px images, but .* was trained at 32 px"):
-        run(monkeypatch, "finetune.full", "--data", large, "--minimum", minimum, "--out", tmp_path / "f.h5")
+        run(
+            monkeypatch,
+            "finetune.full",
+            "--data",
+            large,
+            "--minimum",
+            minimum,
+            "--out",
+            tmp_path / "f.h5",
+        )
     with pytest.raises(SystemExit, match="not a pack of images"):
-        data.load(minimum / "training.h5", torch.device("cpu"))
+        packs.load(minimum / "training.h5", torch.device("cpu"))
 
 
-def test_finetuning_never_keeps_what_other_settings_left_unfinished(pack_file, minimum, tmp_path, monkeypatch):
+def test_finetuning_never_keeps_what_other_settings_left_unfinished(
+    pack_file, minimum, tmp_path, monkeypatch
+):
     """A study of lr A is finished, one of lr B is killed, then A is asked for again; and RUNS is lowered after a kill."""
     out = tmp_path / "finetune-full.h5"
 
     def finetune(lr, runs):
-        run(monkeypatch, "finetune.full", "--data", pack_file, "--minimum", minimum, "--out", out, *SHORT, "--epochs", 1, "--lr", lr, "--runs", runs)
+        run(
+            monkeypatch,
+            "finetune.full",
+            "--data",
+            pack_file,
+            "--minimum",
+            minimum,
+            "--out",
+            out,
+            *SHORT,
+            "--epochs",
+            1,
+            "--lr",
+            lr,
+            "--runs",
+            runs,
+        )
         with h5py.File(out) as file:
             return json.loads(file.attrs["settings"])["lr"], file["test/loss"][()]
 
@@ -319,7 +610,11 @@ def test_finetuning_never_keeps_what_other_settings_left_unfinished(pack_file, m
     out.rename(tmp_path / "finetune-full.part.h5")
     out.write_bytes(keep)
     again = finetune(1e-3, 1)
-    assert again[0] == 1e-3 and np.array_equal(again[1], first[1]) and not (tmp_path / "finetune-full.part.h5").exists()
+    assert (
+        again[0] == 1e-3
+        and np.array_equal(again[1], first[1])
+        and not (tmp_path / "finetune-full.part.h5").exists()
+    )
     finetune(1e-2, 2)
     out.rename(tmp_path / "finetune-full.part.h5")
     assert finetune(1e-2, 1)[1].shape[0] == 1

@@ -1,4 +1,5 @@
 """Files: whole or absent, checked before they are believed, and readable without this project."""
+
 import h5py
 import numpy as np
 import pytest
@@ -7,7 +8,9 @@ import torchvision
 from conftest import run
 from safetensors.torch import load_file, save_file
 
-from common import data, files, model
+from common import files
+from common.images import packs
+from common.networks import models
 
 
 def test_a_file_is_whole_or_absent(tmp_path):
@@ -28,7 +31,10 @@ def curves(tmp_path):
 
 def test_any_hdf5_tool_opens_ours(curves):
     with h5py.File(curves) as file:
-        assert file["loss"].dims[0][0] == file["epoch"] and file["loss"].attrs["units"] == "nats per image"
+        assert (
+            file["loss"].dims[0][0] == file["epoch"]
+            and file["loss"].attrs["units"] == "nats per image"
+        )
 
 
 @pytest.mark.parametrize("place", [0.3, 0.7, 0.999])
@@ -40,7 +46,13 @@ def test_a_flipped_bit_is_found(place, curves):
         files.read(curves)
 
 
-@pytest.mark.parametrize("content, message", [(b"", "not a file that basins made"), (b"\x89HDF\r\n\x1a\n" + b"0" * 999, "not a file that basins made")])
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"", "not a file that basins made"),
+        (b"\x89HDF\r\n\x1a\n" + b"0" * 999, "not a file that basins made"),
+    ],
+)
 def test_a_foreign_file_is_named(content, message, tmp_path):
     (tmp_path / "x.h5").write_bytes(content)
     with pytest.raises(SystemExit, match=f"x.h5: {message}"):
@@ -58,11 +70,19 @@ def test_a_truncated_and_a_missing_file_are_named(curves):
 def test_weights_load_into_plain_torchvision(minimum):
     net = torchvision.models.resnet18(num_classes=5)
     net.load_state_dict(load_file(minimum / "weights.safetensors"), strict=True)
-    ours, metadata = model.load(minimum / "weights.safetensors")
+    ours, metadata = models.load(minimum / "weights.safetensors")
     images = torch.rand(2, 3, 32, 32)
-    assert torch.equal(net.eval()(images.contiguous(memory_format=torch.channels_last)), ours.to(memory_format=torch.contiguous_format)(
-        images.contiguous(memory_format=torch.channels_last))) or torch.allclose(net(images), ours(images), atol=1e-5)
-    assert metadata["arch"] == "resnet18" and len(metadata["classes"]) == 5 and metadata["image_size"] == 32
+    assert torch.equal(
+        net.eval()(images.contiguous(memory_format=torch.channels_last)),
+        ours.to(memory_format=torch.contiguous_format)(
+            images.contiguous(memory_format=torch.channels_last)
+        ),
+    ) or torch.allclose(net(images), ours(images), atol=1e-5)
+    assert (
+        metadata["arch"] == "resnet18"
+        and len(metadata["classes"]) == 5
+        and metadata["image_size"] == 32
+    )
 
 
 def test_damaged_weights_are_named(minimum, tmp_path):
@@ -72,26 +92,37 @@ def test_damaged_weights_are_named(minimum, tmp_path):
     content[-1000] ^= 1
     path.write_bytes(content)
     with pytest.raises(SystemExit, match="damaged"):
-        model.load(path)
+        models.load(path)
     save_file(state, path)
     with pytest.raises(SystemExit, match="not a minimum of ours"):
-        model.load(path)
+        models.load(path)
     path.write_bytes(b"nothing")
     with pytest.raises(SystemExit, match="not a minimum of ours"):
-        model.load(path)
+        models.load(path)
 
 
 def test_a_minimum_of_other_data_is_refused(minimum, tmp_path, monkeypatch):
     from conftest import make_pack
+
     other = make_pack(tmp_path / "other.h5", train=40)
     with pytest.raises(SystemExit, match="trained on other data"):
-        run(monkeypatch, "eval.battery", "--data", other, "--minimum", minimum, "--out", tmp_path / "p.h5", "clean")
+        run(
+            monkeypatch,
+            "eval.battery",
+            "--data",
+            other,
+            "--minimum",
+            minimum,
+            "--out",
+            tmp_path / "p.h5",
+            "clean",
+        )
 
 
 def test_a_pack_that_does_not_fit_gives_the_same_batches(pack_file, pack, monkeypatch):
     asked = torch.device("cpu")
-    monkeypatch.setattr(data, "room", lambda device: 1)
-    mapped = data.load(pack_file, asked)
+    monkeypatch.setattr(packs, "room", lambda device: 1)
+    mapped = packs.load(pack_file, asked)
     index = torch.tensor([5, 0, 149])
     for ours, other in zip(mapped.batch(index), pack.batch(index)):
         assert torch.equal(ours, other)
@@ -99,12 +130,14 @@ def test_a_pack_that_does_not_fit_gives_the_same_batches(pack_file, pack, monkey
 
 def test_subsets_are_stratified_and_fixed(pack):
     index = pack.subset("test", 23)
-    assert len(set(index.tolist())) == 23 and torch.equal(index, pack.subset("test", 23)) and torch.equal(index, index.sort().values)
+    assert (
+        len(set(index.tolist())) == 23
+        and torch.equal(index, pack.subset("test", 23))
+        and torch.equal(index, index.sort().values)
+    )
     counts = torch.bincount(pack.labels[index], minlength=5)
     assert counts.max() - counts.min() <= 1
     assert set(index.tolist()) <= set(pack.indices("test").tolist())
-
-
 
 
 def test_a_large_file_is_hashed_in_pieces_and_every_byte_counts(tmp_path, monkeypatch):
@@ -114,6 +147,6 @@ def test_a_large_file_is_hashed_in_pieces_and_every_byte_counts(tmp_path, monkey
     files.read(tmp_path / "large.h5").close()
     whole = (tmp_path / "large.h5").read_bytes()
     for at in files.USER_BLOCK, files.USER_BLOCK + 1000, len(whole) - 1:
-        (tmp_path / "large.h5").write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1:])
+        (tmp_path / "large.h5").write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
         with pytest.raises(SystemExit, match="a byte changed"):
             files.read(tmp_path / "large.h5")

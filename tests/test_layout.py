@@ -1,4 +1,5 @@
 """The folder listing is the architecture: imports, words and files, and what the README tells people to type."""
+
 import ast
 import os
 import re
@@ -12,7 +13,7 @@ from conftest import MEASUREMENTS, ROOT, SHORT, run, words
 from safetensors.torch import load_file
 
 FOLDERS = "common", "train", "eval", "finetune"
-REPORT = "eval/report.py", *(f"common/{name}.py" for name in words("REPORT_CODE"))
+REPORT = "eval/report"
 
 
 def sources(*folders):
@@ -34,20 +35,39 @@ def test_scripts_import_common_and_never_each_other(path):
     assert {name.split(".")[0] for name in ours} <= {"common"}
     if str(path.relative_to(ROOT)) in REPORT:
         assert not any(name.startswith("torch") for name in imports(path))
-        assert ours <= {"common"} | {f"common.{name}" for name in ("cli", "files", *words("REPORT_CODE"))}
+        assert ours <= {"common"} | {
+            f"common.{name}" for name in ("cli", "files", *words("REPORT_CODE"))
+        }
 
 
 def test_every_word_has_its_file_and_every_file_its_word():
     others = {"battery", "pair", "report", "tuning"}
-    for named, folder, apart in (words("METHODS"), "train", set()), (MEASUREMENTS, "eval", others), (words("MODES"), "finetune", set()):
+    for named, folder, apart in (
+        (words("METHODS"), "train", set()),
+        (MEASUREMENTS, "eval", others),
+        (words("MODES"), "finetune", set()),
+    ):
         assert set(named) == {path.stem for path in sources(folder)} - apart - {"__init__"}
 
 
 @pytest.mark.parametrize("profile", ["demo", "small", "paper"])
 def test_studies_rest_on_more_than_one_run_of_each_method(profile):
     rule = "print: ; @echo $(SEEDS)"
-    seeds = subprocess.run(["make", "-s", f"--eval={rule}", "print", f"PROFILE={profile}", "IMAGENET=x", "PYTHON=python"], cwd=ROOT,
-                           capture_output=True, text=True, check=True).stdout.split()
+    seeds = subprocess.run(
+        [
+            "make",
+            "-s",
+            f"--eval={rule}",
+            "print",
+            f"PROFILE={profile}",
+            "IMAGENET=x",
+            "PYTHON=python",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
     assert len(seeds) >= 2
 
 
@@ -64,7 +84,9 @@ def test_size_stays_readable():
 
 def test_nothing_unpickles_freely():
     for path in sources(*FOLDERS):
-        assert not re.search(r"weights_only\s*=\s*False|import pickle|allow_pickle", path.read_text()), path
+        assert not re.search(
+            r"weights_only\s*=\s*False|import pickle|allow_pickle", path.read_text()
+        ), path
         for call in re.findall(r"torch\.load\([^\n]*", path.read_text()):
             assert "weights_only=True" in call
 
@@ -73,15 +95,28 @@ def test_the_readme_s_make_commands_are_understood(tmp_path):
     commands = re.findall(r"^    (make [^#\n]*)", (ROOT / "README.md").read_text(), re.M)
     assert len(commands) >= 4
     for command in commands:
-        words = [word for word in shlex.split(command)[1:] if "sam" not in word]  # the README's own example of a method is no file here
-        asked = subprocess.run(["make", "-n", *words, "PYTHON=python", f"A={tmp_path}"], cwd=ROOT, capture_output=True, text=True)
+        words = [
+            word for word in shlex.split(command)[1:] if "sam" not in word
+        ]  # the README's own example of a method is no file here
+        asked = subprocess.run(
+            ["make", "-n", *words, "PYTHON=python", f"A={tmp_path}"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
         assert asked.returncode == 0, f"{command}: {asked.stderr}"
 
 
 def test_without_an_engine_the_container_says_skipped(tmp_path):
     for name in "bash", "dirname", "mktemp", "rm", "id":
         (tmp_path / name).symlink_to(shutil.which(name))
-    done = subprocess.run(["bash", "tests/container.sh"], cwd=ROOT, env=os.environ | {"PATH": str(tmp_path)}, capture_output=True, text=True)
+    done = subprocess.run(
+        ["bash", "tests/container.sh"],
+        cwd=ROOT,
+        env=os.environ | {"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0 and done.stdout.startswith("skipped: "), done
 
 
@@ -92,18 +127,49 @@ def test_the_readme_s_method_works_as_it_stands(pack_file, tmp_path, monkeypatch
     monkeypatch.syspath_prepend(tmp_path)
     results = []
     for rho in 0, 0.05:
-        run(monkeypatch, "sam", "--data", pack_file, "--out", tmp_path / f"sam-{rho}", *SHORT, "--rho", rho)
+        run(
+            monkeypatch,
+            "sam",
+            "--data",
+            pack_file,
+            "--out",
+            tmp_path / f"sam-{rho}",
+            *SHORT,
+            "--rho",
+            rho,
+        )
         results.append(load_file(tmp_path / f"sam-{rho}" / "weights.safetensors"))
     run(monkeypatch, "train.adam", "--data", pack_file, "--out", tmp_path / "adam-0", *SHORT)
     adam = load_file(tmp_path / "adam-0" / "weights.safetensors")
     # With rho 0 it is Adam, to the last bit.
-    assert torch.equal(results[0]["conv1.weight"], adam["conv1.weight"]) and not torch.equal(results[1]["conv1.weight"], adam["conv1.weight"])
+    assert torch.equal(results[0]["conv1.weight"], adam["conv1.weight"]) and not torch.equal(
+        results[1]["conv1.weight"], adam["conv1.weight"]
+    )
 
 
-@pytest.mark.parametrize("script", ["common.prepare", "eval.battery", "eval.pair", "eval.report", "eval.tuning", *(
-    f"{folder}.{name}" for folder, named in (("train", words("METHODS")), ("eval", MEASUREMENTS), ("finetune", words("MODES"))) for name in named)])
+@pytest.mark.parametrize(
+    "script",
+    [
+        "common.images.prepare",
+        "eval.battery",
+        "eval.pair",
+        "eval.report",
+        "eval.tuning",
+        *(
+            f"{folder}.{name}"
+            for folder, named in (
+                ("train", words("METHODS")),
+                ("eval", MEASUREMENTS),
+                ("finetune", words("MODES")),
+            )
+            for name in named
+        ),
+    ],
+)
 def test_every_script_explains_itself(script, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
         run(monkeypatch, script, "--help")
     shown = capsys.readouterr().out
-    assert stopped.value.code == 0 and "--" in shown and "default" in shown or script == "eval.tuning"
+    assert (
+        stopped.value.code == 0 and "--" in shown and "default" in shown or script == "eval.tuning"
+    )

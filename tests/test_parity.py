@@ -1,4 +1,5 @@
 """Parity with code that others trust, in float64: attacks, weight averages, curvature, noise and masks."""
+
 from importlib import import_module
 
 import foolbox
@@ -10,15 +11,19 @@ from pyhessian import hessian as pyhessian
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from common import device, model, weights
+from common import seeds
+from common.networks import batchnorm, folding, models, weights
 
 EPSILONS = [0.001, 0.004, 0.03]
-fgsm, pgd, hessian, sharpness, clean = (import_module(f"eval.{name}") for name in ("fgsm", "pgd", "hessian", "adaptive_sharpness", "clean"))
+fgsm, pgd, hessian, sharpness, clean = (
+    import_module(f"eval.{name}")
+    for name in ("fgsm", "pgd", "hessian", "adaptive_sharpness", "clean")
+)
 
 
 @pytest.fixture(scope="module")
 def net(minimum):
-    return model.load(minimum / "weights.safetensors")[0].double().requires_grad_(False)
+    return models.load(minimum / "weights.safetensors")[0].double().requires_grad_(False)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +33,9 @@ def batch(pack):
 
 
 def attacked(perturb, net, batch, **keywords):
-    return list(perturb(batch[0].clone(), batch[1], EPSILONS, device.generator("cpu", 0), net, **keywords))
+    return list(
+        perturb(batch[0].clone(), batch[1], EPSILONS, seeds.generator("cpu", 0), net, **keywords)
+    )
 
 
 def same(ours, other, net, batch):
@@ -39,10 +46,17 @@ def same(ours, other, net, batch):
 
 @pytest.mark.parametrize("folded", [False, True])
 def test_fgsm_is_foolbox_s_and_torchattacks_s(folded, net, batch):
-    ours = attacked(fgsm.perturb, weights.fold(net)[0] if folded else net, batch)
+    ours = attacked(fgsm.perturb, folding.fold(net)[0] if folded else net, batch)
     trusted = foolbox.PyTorchModel(net, bounds=(0, 1), device="cpu")
     for epsilon, image in zip(EPSILONS, ours):
-        same(image, foolbox.attacks.LinfFastGradientAttack(random_start=False)(trusted, *batch, epsilons=epsilon)[1], net, batch)
+        same(
+            image,
+            foolbox.attacks.LinfFastGradientAttack(random_start=False)(
+                trusted, *batch, epsilons=epsilon
+            )[1],
+            net,
+            batch,
+        )
         same(image, torchattacks.FGSM(net, eps=epsilon)(*batch), net, batch)
 
 
@@ -52,27 +66,44 @@ def test_pgd_is_foolbox_s_and_torchattacks_s(steps, net, batch):
     ours = attacked(pgd.perturb, net, batch, steps=steps, random_start=False)
     trusted = foolbox.PyTorchModel(net, bounds=(0, 1), device="cpu")
     for epsilon, image in zip(EPSILONS, ours):
-        attack = foolbox.attacks.LinfProjectedGradientDescentAttack(rel_stepsize=pgd.STEP, steps=steps, random_start=False)
+        attack = foolbox.attacks.LinfProjectedGradientDescentAttack(
+            rel_stepsize=pgd.STEP, steps=steps, random_start=False
+        )
         same(image, attack(trusted, *batch, epsilons=epsilon)[1], net, batch)
-        same(image, torchattacks.PGD(net, eps=epsilon, alpha=pgd.STEP * epsilon, steps=steps, random_start=False)(*batch), net, batch)
+        same(
+            image,
+            torchattacks.PGD(
+                net, eps=epsilon, alpha=pgd.STEP * epsilon, steps=steps, random_start=False
+            )(*batch),
+            net,
+            batch,
+        )
 
 
 def test_pgd_starts_anywhere_within_epsilon_and_beats_fgsm(net, batch):
     images, labels = batch
     start = attacked(pgd.perturb, net, batch, steps=0)
-    for epsilon, image, one, ten in zip(EPSILONS, start, attacked(fgsm.perturb, net, batch), attacked(pgd.perturb, net, batch, steps=10)):
-        assert 0.9 * epsilon < (image - images).abs().max() <= epsilon + 1e-12 and (image - images).abs().mean() < 0.6 * epsilon
+    for epsilon, image, one, ten in zip(
+        EPSILONS,
+        start,
+        attacked(fgsm.perturb, net, batch),
+        attacked(pgd.perturb, net, batch, steps=10),
+    ):
+        assert (
+            0.9 * epsilon < (image - images).abs().max() <= epsilon + 1e-12
+            and (image - images).abs().mean() < 0.6 * epsilon
+        )
         assert (ten - images).abs().max() <= epsilon + 1e-12 and ten.min() >= 0 and ten.max() <= 1
         assert cross_entropy(net(ten), labels) > 0.99 * cross_entropy(net(one), labels)
 
 
 def test_average_and_batchnorm_update_are_those_of_torch(pack):
-    nets = [model.build("resnet18", 5, seed=seed).double() for seed in range(3)]
+    nets = [models.build("resnet18", 5, seed=seed).double() for seed in range(3)]
     ours, trusted = weights.Average(), torch.optim.swa_utils.AveragedModel(nets[0])
     for other in nets:
         ours.update(other)
         trusted.update_parameters(other)
-    averaged = model.build("resnet18", 5, seed=9).double()
+    averaged = models.build("resnet18", 5, seed=9).double()
     ours.copy_to(averaged)
     for value, other in zip(averaged.parameters(), trusted.module.parameters()):
         torch.testing.assert_close(value, other, rtol=1e-12, atol=1e-12)
@@ -82,8 +113,11 @@ def test_average_and_batchnorm_update_are_those_of_torch(pack):
             return ((images.double(), labels) for images, labels in pack.batches(indices))
 
     index = pack.indices("train")[:60]
-    torch.optim.swa_utils.update_bn((images for images, _ in Double().batches(index[weights.mixed(60)].split(20))), trusted.module)
-    weights.recompute_batchnorm(averaged, Double(), index, batch_size=20)
+    torch.optim.swa_utils.update_bn(
+        (images for images, _ in Double().batches(index[batchnorm.image_order(60)].split(20))),
+        trusted.module,
+    )
+    batchnorm.recompute(averaged, Double(), index, batch_size=20)
     for name, value in trusted.module.state_dict().items():
         if "running" in name:
             torch.testing.assert_close(averaged.state_dict()[name], value, rtol=1e-10, atol=1e-12)
@@ -93,7 +127,13 @@ def test_average_and_batchnorm_update_are_those_of_torch(pack):
 def tiny():
     """A network small enough for its dense Hessian: convolution, BatchNorm, linear; 20 images of 4x4."""
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Softplus(), nn.Flatten(), nn.Linear(16, 3)).double().eval()
+    net = (
+        nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Softplus(), nn.Flatten(), nn.Linear(16, 3)
+        )
+        .double()
+        .eval()
+    )
     nn.init.normal_(net[0].weight, std=0.5)
     images, labels = torch.rand(20, 3, 4, 4, dtype=torch.float64), torch.arange(20) % 3
     names, values = zip(*((name, value.detach()) for name, value in net.named_parameters()))
@@ -103,36 +143,67 @@ def tiny():
         state = {name: part.view_as(value) for name, part, value in zip(names, parts, values)}
         return cross_entropy(torch.func.functional_call(net, state, images), labels)
 
-    dense = torch.autograd.functional.hessian(loss, torch.cat([value.flatten() for value in values]))
+    dense = torch.autograd.functional.hessian(
+        loss, torch.cat([value.flatten() for value in values])
+    )
     return net.requires_grad_(False), images, labels, dense
 
 
 def test_curvature_is_that_of_the_dense_hessian_and_pyhessian_s(tiny, monkeypatch):
     net, images, labels, dense = tiny
-    monkeypatch.setattr(hessian, "CHUNK", 6)  # 6 + 6 + 6 + 2 images: the last chunk counts as what it is
-    found = hessian.measure(net, lambda: [(images[:9], labels[:9]), (images[9:], labels[9:])], device.generator("cpu", 0), 20, 200, 400)
+    monkeypatch.setattr(
+        hessian, "CHUNK", 6
+    )  # 6 + 6 + 6 + 2 images: the last chunk counts as what it is
+    found = hessian.measure(
+        net,
+        lambda: [(images[:9], labels[:9]), (images[9:], labels[9:])],
+        seeds.generator("cpu", 0),
+        20,
+        200,
+        400,
+    )
     top = torch.linalg.eigvalsh(dense)
     assert found["eigenvalue"] == pytest.approx(top[top.abs().argmax()].item(), rel=5e-3)
     assert found["eigenvalue_residual"] < 0.1 * found["eigenvalue"] and found["eigenvalue_se"] > 0
-    assert abs(found["trace"] - dense.trace().item()) < 4 * found["trace_se"] and found["trace_se"] < 0.2 * found["trace"]
+    assert (
+        abs(found["trace"] - dense.trace().item()) < 4 * found["trace_se"]
+        and found["trace_se"] < 0.2 * found["trace"]
+    )
     vector = [torch.randn(value.shape, dtype=torch.float64) for value in net.parameters()]
     net.requires_grad_(True)
-    product, _ = hessian.product(net, list(net.parameters()), [(images[:12], labels[:12]), (images[12:], labels[12:])], vector)
-    torch.testing.assert_close(torch.cat([part.flatten() for part in product]), dense @ torch.cat([part.flatten() for part in vector]))
+    product, _ = hessian.product(
+        net,
+        list(net.parameters()),
+        [(images[:12], labels[:12]), (images[12:], labels[12:])],
+        vector,
+    )
+    torch.testing.assert_close(
+        torch.cat([part.flatten() for part in product]),
+        dense @ torch.cat([part.flatten() for part in vector]),
+    )
     trusted = pyhessian(net, nn.CrossEntropyLoss(), data=(images, labels), cuda=False)
-    assert found["eigenvalue"] == pytest.approx(trusted.eigenvalues(maxIter=200, tol=1e-5)[0][0], rel=5e-3)
+    assert found["eigenvalue"] == pytest.approx(
+        trusted.eigenvalues(maxIter=200, tol=1e-5)[0][0], rel=5e-3
+    )
     traces = np.array(trusted.trace(maxIter=400, tol=0))
-    assert abs(found["trace"] - traces.mean()) < 4 * (found["trace_se"] ** 2 + traces.var() / len(traces)) ** 0.5
+    assert (
+        abs(found["trace"] - traces.mean())
+        < 4 * (found["trace_se"] ** 2 + traces.var() / len(traces)) ** 0.5
+    )
     net.requires_grad_(False)
 
 
 def test_worst_case_sharpness_finds_the_corner_of_a_linear_loss_and_exceeds_the_average(tiny):
     slope, value = torch.tensor([1.0, -2, 0.5, 0]), nn.Parameter(torch.tensor([3.0, 1, -2, 5]))
-    rise = sharpness.auto_pgd(lambda: slope @ value, [value], 0.1, 20) - slope @ torch.tensor([3.0, 1, -2, 5])
+    rise = sharpness.auto_pgd(lambda: slope @ value, [value], 0.1, 20) - slope @ torch.tensor(
+        [3.0, 1, -2, 5]
+    )
     assert rise.item() == pytest.approx(0.1 * (3 + 2 + 1))  # rho · sum |slope·w|
     net, images, labels, _ = tiny
     before = {name: part.clone() for name, part in net.state_dict().items()}
-    found = sharpness.measure(net, lambda: [(images, labels)], device.generator("cpu", 0), 20, 0.05, 20, 0.05, 20)
+    found = sharpness.measure(
+        net, lambda: [(images, labels)], seeds.generator("cpu", 0), 20, 0.05, 20, 0.05, 20
+    )
     assert found["worst"] > 3 * abs(found["average"]) and found["worst"] > 0
     assert all(torch.equal(part, net.state_dict()[name]) for name, part in before.items())
     # No corner of the box that random signs find is worse.
@@ -154,21 +225,31 @@ def test_auto_pgd_s_checkpoints_are_those_of_its_paper():
 
 def test_noise_and_masks_are_those_of_ten_plain_lines(pack):
     images = pack.batch(torch.arange(6))[0].double()
-    z = torch.randn(images.shape, generator=device.generator("cpu", 7)).double().numpy()
-    noisy, = import_module("eval.gaussian_noise").perturb(images, None, [0.3], device.generator("cpu", 7), None)
-    np.testing.assert_allclose(noisy.numpy(), np.clip(images.numpy() + 0.3 * z, 0, 1), rtol=0, atol=1e-7)
-    place = torch.rand(2, len(images), 1, 1, 1, generator=device.generator("cpu", 7)).numpy()
-    masked, = import_module("eval.square_mask").perturb(images, None, [0.3], device.generator("cpu", 7), None)
+    z = torch.randn(images.shape, generator=seeds.generator("cpu", 7)).double().numpy()
+    (noisy,) = import_module("eval.gaussian_noise").perturb(
+        images, None, [0.3], seeds.generator("cpu", 7), None
+    )
+    np.testing.assert_allclose(
+        noisy.numpy(), np.clip(images.numpy() + 0.3 * z, 0, 1), rtol=0, atol=1e-7
+    )
+    place = torch.rand(2, len(images), 1, 1, 1, generator=seeds.generator("cpu", 7)).numpy()
+    (masked,) = import_module("eval.square_mask").perturb(
+        images, None, [0.3], seeds.generator("cpu", 7), None
+    )
     expected, pixels = images.numpy().copy(), round(0.3 * 32)
     for image, top, left in zip(expected, *place.reshape(2, -1)):
         top, left = int(top * (33 - pixels)), int(left * (33 - pixels))
-        image[:, top:top + pixels, left:left + pixels] = 0
+        image[:, top : top + pixels, left : left + pixels] = 0
     np.testing.assert_array_equal(masked.numpy(), expected)
 
 
 def test_calibration_by_hand():
-    probabilities = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.2, 0.8]], dtype=torch.float64)
+    probabilities = torch.tensor(
+        [[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.2, 0.8]], dtype=torch.float64
+    )
     found = clean.calibration(probabilities, torch.tensor([0, 1, 1, 1]))
-    assert found["brier"] == pytest.approx(2 * (0.1 ** 2 + 0.9 ** 2 + 0.4 ** 2 + 0.2 ** 2) / 4)
-    assert found["ece"] == pytest.approx((2 * 0.4 + 0.4 + 0.2) / 4)  # bin of 0.9: accuracy 0.5; bins of 0.6 and 0.8: one image each
+    assert found["brier"] == pytest.approx(2 * (0.1**2 + 0.9**2 + 0.4**2 + 0.2**2) / 4)
+    assert found["ece"] == pytest.approx(
+        (2 * 0.4 + 0.4 + 0.2) / 4
+    )  # bin of 0.9: accuracy 0.5; bins of 0.6 and 0.8: one image each
     assert found["brier_se"] > 0 and found["ece_se"] > 0

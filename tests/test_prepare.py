@@ -1,4 +1,5 @@
 """Packs: every source to one file with fixed splits."""
+
 import hashlib
 import io
 import json
@@ -15,31 +16,60 @@ import pytest
 from conftest import run
 from PIL import Image
 
-from common import glyphs
+from common.images import glyphs
 
 
 def pack(monkeypatch, source, out, *flags):
-    run(monkeypatch, "common.prepare", source, "--out", out, "--image-size", 16, "--workers", 1, *flags)
+    run(
+        monkeypatch,
+        "common.images.prepare",
+        source,
+        "--out",
+        out,
+        "--image-size",
+        16,
+        "--workers",
+        1,
+        *flags,
+    )
     with h5py.File(out) as file:
         return {name: file[name][()] for name in file} | dict(file.attrs)
 
 
-def folder(root, train="train", test="val", classes=("cat", "dog", "a ship"), images=6, size=(40, 30)):
+def folder(
+    root, train="train", test="val", classes=("cat", "dog", "a ship"), images=6, size=(40, 30)
+):
     rng = np.random.default_rng(1)
     for part, count in (train, images), (test, 3):
         for name in classes:
             (root / part / name).mkdir(parents=True, exist_ok=True)
             for k in range(count):
-                Image.fromarray(rng.integers(0, 256, (*size[::-1], 3), np.uint8)).save(root / part / name / f"{part}{k}.png")
+                Image.fromarray(rng.integers(0, 256, (*size[::-1], 3), np.uint8)).save(
+                    root / part / name / f"{part}{k}.png"
+                )
     return root
 
 
 def test_glyphs_are_drawn_alike_every_time_and_more_of_them_change_none(tmp_path, monkeypatch):
     counts = ["--train-per-class", 2, "--val-per-class", 1, "--test-per-class", 1]
-    a, b = (pack(monkeypatch, "glyphs:digits", tmp_path / name, *counts) for name in ("a.h5", "b.h5"))
+    a, b = (
+        pack(monkeypatch, "glyphs:digits", tmp_path / name, *counts) for name in ("a.h5", "b.h5")
+    )
     assert a["fingerprint"] == b["fingerprint"] and a["images"].shape == (40, 16, 16, 3)
-    assert len(glyphs.LETTERS) == len(set(glyphs.LETTERS)) == 50 and json.loads(a["classes"]) == list("0123456789")
-    more = pack(monkeypatch, "glyphs:digits", tmp_path / "c.h5", "--train-per-class", 3, "--val-per-class", 1, "--test-per-class", 1)
+    assert len(glyphs.LETTERS) == len(set(glyphs.LETTERS)) == 50 and json.loads(
+        a["classes"]
+    ) == list("0123456789")
+    more = pack(
+        monkeypatch,
+        "glyphs:digits",
+        tmp_path / "c.h5",
+        "--train-per-class",
+        3,
+        "--val-per-class",
+        1,
+        "--test-per-class",
+        1,
+    )
     at = {name: image for name, image in zip(more["from"], more["images"])}
     assert all((at[name] == image).all() for name, image in zip(a["from"], a["images"]))
     assert len(np.unique(a["images"].reshape(40, -1), axis=0)) == 40
@@ -49,15 +79,32 @@ def test_a_folder_of_images(tmp_path, monkeypatch):
     found = pack(monkeypatch, folder(tmp_path / "data"), tmp_path / "p.h5", "--val-per-class", 2)
     assert json.loads(found["classes"]) == ["a ship", "cat", "dog"]
     assert np.bincount(found["split"]).tolist() == [12, 6, 9]
-    assert len(set(found["from"])) == 27 and all((b"val/" in name) == (split == 2) for name, split in zip(found["from"], found["split"]))
-    assert all(np.bincount(found["labels"][found["split"] == split]).tolist() == [count] * 3 for split, count in enumerate((4, 2, 3)))
+    assert len(set(found["from"])) == 27 and all(
+        (b"val/" in name) == (split == 2) for name, split in zip(found["from"], found["split"])
+    )
+    assert all(
+        np.bincount(found["labels"][found["split"] == split]).tolist() == [count] * 3
+        for split, count in enumerate((4, 2, 3))
+    )
 
 
 def test_test_wins_over_val_and_caps_and_draws_hold(tmp_path, monkeypatch):
     folder(tmp_path / "data", test="test")
     folder(tmp_path / "data", test="val")
-    found = pack(monkeypatch, tmp_path / "data", tmp_path / "p.h5", "--val-per-class", 1, "--train-per-class", 2, "--classes", 2)
-    assert np.bincount(found["split"]).tolist() == [4, 2, 6] and all(name.startswith((b"test/", b"train/")) for name in found["from"])
+    found = pack(
+        monkeypatch,
+        tmp_path / "data",
+        tmp_path / "p.h5",
+        "--val-per-class",
+        1,
+        "--train-per-class",
+        2,
+        "--classes",
+        2,
+    )
+    assert np.bincount(found["split"]).tolist() == [4, 2, 6] and all(
+        name.startswith((b"test/", b"train/")) for name in found["from"]
+    )
 
 
 def test_imagenet_100_s_own_layout_and_a_class_list(tmp_path, monkeypatch):
@@ -65,15 +112,27 @@ def test_imagenet_100_s_own_layout_and_a_class_list(tmp_path, monkeypatch):
     folder(tmp_path / "data", train="train.X2", test="val.X", classes=("n02",))
     folder(tmp_path / "data", train="train.X2", test="val.X", classes=("ein Müller", "ein"))
     (tmp_path / "list.txt").write_text("n02\tsecond, with words\n\nein Müller\n")
-    assert json.loads(pack(monkeypatch, tmp_path / "data", tmp_path / "p.h5", "--val-per-class", 1)["classes"]) == ["ein", "ein Müller", "n01", "n02"]
-    found = pack(monkeypatch, tmp_path / "data", tmp_path / "q.h5", "--val-per-class", 1, "--class-list", tmp_path / "list.txt")
+    assert json.loads(
+        pack(monkeypatch, tmp_path / "data", tmp_path / "p.h5", "--val-per-class", 1)["classes"]
+    ) == ["ein", "ein Müller", "n01", "n02"]
+    found = pack(
+        monkeypatch,
+        tmp_path / "data",
+        tmp_path / "q.h5",
+        "--val-per-class",
+        1,
+        "--class-list",
+        tmp_path / "list.txt",
+    )
     assert json.loads(found["classes"]) == ["ein Müller", "n02"]
 
 
 def test_resizing_is_antialiased_and_keeps_proportions(tmp_path, monkeypatch):
     root = folder(tmp_path / "data")
     stripes = np.zeros((64, 128, 3), np.uint8)
-    stripes[:, ::2] = 255  # one-pixel stripes: any subsampling without antialiasing gives black or white
+    stripes[:, ::2] = (
+        255  # one-pixel stripes: any subsampling without antialiasing gives black or white
+    )
     Image.fromarray(stripes).save(root / "val" / "cat" / "val0.png")
     found = pack(monkeypatch, root, tmp_path / "p.h5", "--val-per-class", 1)
     image = found["images"][[name == b"val/cat/val0.png" for name in found["from"]]][0]
@@ -82,12 +141,14 @@ def test_resizing_is_antialiased_and_keeps_proportions(tmp_path, monkeypatch):
 
 def cut(path, part=0.5):
     """Leaves the first part of a file."""
-    path.write_bytes(path.read_bytes()[:int(part * path.stat().st_size)])
+    path.write_bytes(path.read_bytes()[: int(part * path.stat().st_size)])
 
 
 def jpeg(path, size=(64, 48), **how):
     """A photograph-like JPEG."""
-    Image.fromarray(np.random.default_rng(2).integers(0, 256, (*size[::-1], 3), np.uint8)).save(path, "JPEG", **how)
+    Image.fromarray(np.random.default_rng(2).integers(0, 256, (*size[::-1], 3), np.uint8)).save(
+        path, "JPEG", **how
+    )
     return path
 
 
@@ -108,31 +169,86 @@ def bomb(path):
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("break_it, message", [
-    (lambda root: (root / "train/cat/bad.png").write_bytes(b"no image"), "bad.png: not a readable image"),
-    (lambda root: (root / "train/cat/bad.png").write_bytes(b""), "bad.png: not a readable image"),
-    (lambda root: cut(jpeg(root / "train/cat/bad.jpg")), "bad.jpg: not a readable image .*truncated"),
-    (lambda root: Image.fromarray(np.ones((9, 9), np.float32)).save(root / "val/cat/bad.tiff"), r"bad.tiff: not a readable image \(mode F"),
-    (lambda root: Image.fromarray(np.ones((9, 9), np.int32)).save(root / "val/cat/bad.tiff"), r"bad.tiff: not a readable image \(mode I"),
-    (lambda root: bomb(root / "train/cat/bad.png"), "bad.png: not a readable image .*400000000 pixels"),
-    (lambda root: (root / "train/cat/bad.png").symlink_to("bad.png"), "bad.png: not a readable image"),
-    (lambda root: os.mkfifo(root / "train/cat/bad.png"), r"bad.png: not a readable image \(not a file"),
-    (lambda root: (root / "train/bird").symlink_to("bird"), "train/bird: a link that leads nowhere"),
-    (lambda root: (root / "val").rename(root / "other"), "needs train/CLASS"),
-    (lambda root: [shutil.rmtree(path) for path in root.iterdir()], "needs train/CLASS"),
-    (lambda root: [path.unlink() for path in (root / "train/cat").iterdir()], "class cat has 0 images to train on and 3 to test"),
-    (lambda root: [path.unlink() for path in (root / "val/cat").iterdir()], "class cat has 6 images to train on and 0 to test"),
-    (lambda root: shutil.rmtree(root / "val/cat"), "class cat has 6 images to train on and 0 to test"),
-    (lambda root: [shutil.rmtree(root / part / name) for part in ("train", "val") for name in ("cat", "dog")], "1 class, and nothing to tell apart"),
-    (lambda root: flat(root / "train"), "train: has no folder in it; the names of its folders are the labels"),
-])
+@pytest.mark.parametrize(
+    "break_it, message",
+    [
+        (
+            lambda root: (root / "train/cat/bad.png").write_bytes(b"no image"),
+            "bad.png: not a readable image",
+        ),
+        (
+            lambda root: (root / "train/cat/bad.png").write_bytes(b""),
+            "bad.png: not a readable image",
+        ),
+        (
+            lambda root: cut(jpeg(root / "train/cat/bad.jpg")),
+            "bad.jpg: not a readable image .*truncated",
+        ),
+        (
+            lambda root: Image.fromarray(np.ones((9, 9), np.float32)).save(
+                root / "val/cat/bad.tiff"
+            ),
+            r"bad.tiff: not a readable image \(mode F",
+        ),
+        (
+            lambda root: Image.fromarray(np.ones((9, 9), np.int32)).save(root / "val/cat/bad.tiff"),
+            r"bad.tiff: not a readable image \(mode I",
+        ),
+        (
+            lambda root: bomb(root / "train/cat/bad.png"),
+            "bad.png: not a readable image .*400000000 pixels",
+        ),
+        (
+            lambda root: (root / "train/cat/bad.png").symlink_to("bad.png"),
+            "bad.png: not a readable image",
+        ),
+        (
+            lambda root: os.mkfifo(root / "train/cat/bad.png"),
+            r"bad.png: not a readable image \(not a file",
+        ),
+        (
+            lambda root: (root / "train/bird").symlink_to("bird"),
+            "train/bird: a link that leads nowhere",
+        ),
+        (lambda root: (root / "val").rename(root / "other"), "needs train/CLASS"),
+        (lambda root: [shutil.rmtree(path) for path in root.iterdir()], "needs train/CLASS"),
+        (
+            lambda root: [path.unlink() for path in (root / "train/cat").iterdir()],
+            "class cat has 0 images to train on and 3 to test",
+        ),
+        (
+            lambda root: [path.unlink() for path in (root / "val/cat").iterdir()],
+            "class cat has 6 images to train on and 0 to test",
+        ),
+        (
+            lambda root: shutil.rmtree(root / "val/cat"),
+            "class cat has 6 images to train on and 0 to test",
+        ),
+        (
+            lambda root: [
+                shutil.rmtree(root / part / name)
+                for part in ("train", "val")
+                for name in ("cat", "dog")
+            ],
+            "1 class, and nothing to tell apart",
+        ),
+        (
+            lambda root: flat(root / "train"),
+            "train: has no folder in it; the names of its folders are the labels",
+        ),
+    ],
+)
 def test_bad_folders_are_one_clear_line(break_it, message, tmp_path, monkeypatch):
     root = folder(tmp_path / "data")
     break_it(root)
     began = time.monotonic()
     with pytest.raises(SystemExit, match=message) as stopped:
         pack(monkeypatch, root, tmp_path / "p.h5", "--val-per-class", 1)
-    assert not list(tmp_path.glob("*.h5*")) and not list(tmp_path.glob(".*")) and "\n" not in str(stopped.value)
+    assert (
+        not list(tmp_path.glob("*.h5*"))
+        and not list(tmp_path.glob(".*"))
+        and "\n" not in str(stopped.value)
+    )
     assert time.monotonic() - began < 5
 
 
@@ -141,31 +257,55 @@ def test_links_are_followed_and_a_loop_ends(tmp_path, monkeypatch):
     (root / "train" / "dog").rename(tmp_path / "elsewhere")
     (root / "train" / "dog").symlink_to(tmp_path / "elsewhere")
     (root / "train" / "cat" / "loop").symlink_to("../..")
-    assert np.bincount(pack(monkeypatch, root, tmp_path / "p.h5", "--val-per-class", 1)["labels"]).tolist() == [9, 9, 9]
+    assert np.bincount(
+        pack(monkeypatch, root, tmp_path / "p.h5", "--val-per-class", 1)["labels"]
+    ).tolist() == [9, 9, 9]
 
 
 EXIF = Image.Exif()
 EXIF[0x0112] = 6  # to be turned by 90 degrees
-RAMP = np.repeat(np.linspace(0, 65535, 32).astype(np.uint16)[:, None], 32, 1)  # dark above, bright below
+RAMP = np.repeat(
+    np.linspace(0, 65535, 32).astype(np.uint16)[:, None], 32, 1
+)  # dark above, bright below
 RGB = np.stack([(RAMP // 257).astype(np.uint8)] * 3, 2)
-GLASS = Image.fromarray(np.dstack([RGB, np.where(np.arange(32) < 16, 255, 0)[None].repeat(32, 0).astype(np.uint8)]))  # its right half is not seen
+GLASS = Image.fromarray(
+    np.dstack([RGB, np.where(np.arange(32) < 16, 255, 0)[None].repeat(32, 0).astype(np.uint8)])
+)  # its right half is not seen
 
 
-@pytest.mark.parametrize("name, image, how", [
-    ("x.png", Image.fromarray(RGB), {}), ("x.gif", Image.fromarray(RGB).quantize(), {}), ("x.png", Image.fromarray(RAMP), {}),
-    ("x.tiff", Image.fromarray(RAMP), {}), ("x.jpg", Image.fromarray(RGB).convert("CMYK"), {"quality": 95}), ("x.png", Image.fromarray(RGB).quantize(), {}),
-    ("x.gif", Image.fromarray(RGB), {"save_all": True, "append_images": [Image.new("RGB", (32, 32), "red")] * 3}),
-    ("x.jpg", Image.fromarray(np.rot90(RGB)), {"quality": 95, "exif": EXIF}), ("x.png", GLASS, {}), ("x.png", GLASS.convert("LA"), {}),
-    ("x y \u00fc\u4e2d.png", Image.fromarray(RGB), {}), (os.fsdecode(b"\xff\xfe.png"), Image.fromarray(RGB), {})])
+@pytest.mark.parametrize(
+    "name, image, how",
+    [
+        ("x.png", Image.fromarray(RGB), {}),
+        ("x.gif", Image.fromarray(RGB).quantize(), {}),
+        ("x.png", Image.fromarray(RAMP), {}),
+        ("x.tiff", Image.fromarray(RAMP), {}),
+        ("x.jpg", Image.fromarray(RGB).convert("CMYK"), {"quality": 95}),
+        ("x.png", Image.fromarray(RGB).quantize(), {}),
+        (
+            "x.gif",
+            Image.fromarray(RGB),
+            {"save_all": True, "append_images": [Image.new("RGB", (32, 32), "red")] * 3},
+        ),
+        ("x.jpg", Image.fromarray(np.rot90(RGB)), {"quality": 95, "exif": EXIF}),
+        ("x.png", GLASS, {}),
+        ("x.png", GLASS.convert("LA"), {}),
+        ("x y \u00fc\u4e2d.png", Image.fromarray(RGB), {}),
+        (os.fsdecode(b"\xff\xfe.png"), Image.fromarray(RGB), {}),
+    ],
+)
 def test_a_picture_is_what_a_viewer_shows(name, image, how, tmp_path, monkeypatch):
     root = folder(tmp_path / "a b\u00e9", classes=("cat", "großer Hund"))
     image.save(root / "val" / "großer Hund" / name, **how)
     found = pack(monkeypatch, root, tmp_path / "p.h5", "--val-per-class", 1, "--image-size", 32)
-    at = [own.decode().endswith(("x.png", "x.gif", "x.tiff", "x.jpg", "中.png", r"\udcff\udcfe.png")) for own in found["from"]]
+    at = [
+        own.decode().endswith(("x.png", "x.gif", "x.tiff", "x.jpg", "中.png", r"\udcff\udcfe.png"))
+        for own in found["from"]
+    ]
     picture = found["images"][at][0].astype(int)
     assert sum(at) == 1 and json.loads(found["classes"])[found["labels"][at][0]] == "großer Hund"
     left = picture[:, :14] if image.mode in ("RGBA", "LA") else picture
-    assert abs(left - RGB[:, :left.shape[1]]).max() <= 12  # JPEG, and a GIF's palette
+    assert abs(left - RGB[:, : left.shape[1]]).max() <= 12  # JPEG, and a GIF's palette
     if image.mode in ("RGBA", "LA"):
         assert picture[:, 18:].min() == 255
 
@@ -180,19 +320,32 @@ def test_a_name_that_is_no_text_can_be_told(tmp_path, monkeypatch):
 
 def test_images_that_stand_twice_are_counted_with_names(tmp_path, monkeypatch, capsys):
     root = folder(tmp_path / "data")
-    assert pack(monkeypatch, root, tmp_path / "p.h5", "--val-per-class", 1)["duplicates"] == 0 and "pixel by pixel" not in capsys.readouterr().out
+    assert (
+        pack(monkeypatch, root, tmp_path / "p.h5", "--val-per-class", 1)["duplicates"] == 0
+        and "pixel by pixel" not in capsys.readouterr().out
+    )
     shutil.copy(root / "train/cat/train0.png", root / "val/cat/val1.png")  # leaked, its label right
-    shutil.copy(root / "train/dog/train1.png", root / "val/a ship/val2.png")  # leaked, its label wrong
+    shutil.copy(
+        root / "train/dog/train1.png", root / "val/a ship/val2.png"
+    )  # leaked, its label wrong
     found = pack(monkeypatch, root, tmp_path / "q.h5", "--val-per-class", 1)
     said = capsys.readouterr().out
-    assert "2 of 9 test images are also in train or val, pixel by pixel (the first: val/a ship/val2.png = train/dog/train1.png)" in said
-    assert "2 images also have another label, pixel by pixel (the first: " in said and (found["duplicates"], found["conflicting"]) == (2, 2)
+    assert (
+        "2 of 9 test images are also in train or val, pixel by pixel (the first: val/a ship/val2.png = train/dog/train1.png)"
+        in said
+    )
+    assert "2 images also have another label, pixel by pixel (the first: " in said and (
+        found["duplicates"],
+        found["conflicting"],
+    ) == (2, 2)
 
 
 def test_a_class_that_only_test_has_is_said(tmp_path, monkeypatch, capsys):
     root = folder(tmp_path / "data")
     shutil.rmtree(root / "train/cat")
-    assert json.loads(pack(monkeypatch, root, tmp_path / "p.h5", "--val-per-class", 1)["classes"]) == ["a ship", "dog"]
+    assert json.loads(
+        pack(monkeypatch, root, tmp_path / "p.h5", "--val-per-class", 1)["classes"]
+    ) == ["a ship", "dog"]
     assert "left out: 1 classes that only val/ has (the first: cat)" in capsys.readouterr().out
 
 
@@ -200,7 +353,10 @@ def test_broken_images_can_be_skipped_and_are_counted(tmp_path, monkeypatch, cap
     root = folder(tmp_path / "data")
     (root / "train" / "cat" / "bad.png").write_bytes(b"no image")
     found = pack(monkeypatch, root, tmp_path / "p.h5", "--val-per-class", 1, "--skip-broken")
-    assert "1 unreadable images left out" in capsys.readouterr().out and len(found["images"]) == len(found["labels"]) == 27
+    assert (
+        "1 unreadable images left out" in capsys.readouterr().out
+        and len(found["images"]) == len(found["labels"]) == 27
+    )
 
 
 def test_a_class_that_skipping_empties_is_named(tmp_path, monkeypatch):
@@ -215,30 +371,54 @@ def test_a_class_that_skipping_empties_is_named(tmp_path, monkeypatch):
 @pytest.fixture
 def cifar10(tmp_path, monkeypatch):
     """A small archive of CIFAR-10's layout, where the real one would be downloaded from: image i is i everywhere, 100 more in test, its red 1 more."""
+
     def rows(first, count, more):
-        images = np.full((count, 3, 32, 32), more, np.uint8) + np.arange(first, first + count, dtype=np.uint8)[:, None, None, None]
+        images = (
+            np.full((count, 3, 32, 32), more, np.uint8)
+            + np.arange(first, first + count, dtype=np.uint8)[:, None, None, None]
+        )
         images[:, 0] += 1
-        return np.column_stack([np.arange(first, first + count, dtype=np.uint8) % 10, images.reshape(count, -1)]).astype(np.uint8).tobytes()
+        return (
+            np.column_stack(
+                [np.arange(first, first + count, dtype=np.uint8) % 10, images.reshape(count, -1)]
+            )
+            .astype(np.uint8)
+            .tobytes()
+        )
 
     contents = {f"data_batch_{k}.bin": rows(10 * k - 10, 10, 0) for k in range(1, 6)} | {
-        "test_batch.bin": rows(0, 20, 100), "batches.meta.txt": "\n".join([f"c{k}" for k in range(10)] + [""]).encode()}
+        "test_batch.bin": rows(0, 20, 100),
+        "batches.meta.txt": "\n".join([f"c{k}" for k in range(10)] + [""]).encode(),
+    }
     with tarfile.open(tmp_path / "there.tar.gz", "w:gz") as tar:
         for name, content in contents.items():
             member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
     archive = (tmp_path / "there.tar.gz").read_bytes()
-    monkeypatch.setattr("common.sources.CIFAR10", ((tmp_path / "there.tar.gz").as_uri(), hashlib.md5(archive).hexdigest()))
+    monkeypatch.setattr(
+        "common.sources.CIFAR10",
+        ((tmp_path / "there.tar.gz").as_uri(), hashlib.md5(archive).hexdigest()),
+    )
     return tmp_path / "data" / "there.tar.gz"
 
 
 def test_cifar_10_is_downloaded_once_and_read_without_a_pickle(cifar10, tmp_path, monkeypatch):
     for name in "p.h5", "q.h5":
-        found = pack(monkeypatch, f"cifar10:{cifar10.parent}", tmp_path / name, "--val-per-class", 2)
-        assert np.bincount(found["split"]).tolist() == [30, 20, 20] and json.loads(found["classes"])[3] == "c3"
-        for image, label, split, name in zip(found["images"], found["labels"], found["split"], found["from"]):
+        found = pack(
+            monkeypatch, f"cifar10:{cifar10.parent}", tmp_path / name, "--val-per-class", 2
+        )
+        assert (
+            np.bincount(found["split"]).tolist() == [30, 20, 20]
+            and json.loads(found["classes"])[3] == "c3"
+        )
+        for image, label, split, name in zip(
+            found["images"], found["labels"], found["split"], found["from"]
+        ):
             place = int(name.split(b"/")[1])
-            assert (image == [place + 100 * (split == 2) + red for red in (1, 0, 0)]).all() and label == place % 10
+            assert (
+                image == [place + 100 * (split == 2) + red for red in (1, 0, 0)]
+            ).all() and label == place % 10
         (tmp_path / "there.tar.gz").unlink(missing_ok=True)  # the second time there is no network
     assert [path.name for path in cifar10.parent.iterdir()] == ["there.tar.gz"]
 
@@ -246,7 +426,9 @@ def test_cifar_10_is_downloaded_once_and_read_without_a_pickle(cifar10, tmp_path
 def test_cifar_10_with_a_wrong_checksum_is_named(cifar10, tmp_path, monkeypatch):
     pack(monkeypatch, f"cifar10:{cifar10.parent}", tmp_path / "p.h5", "--val-per-class", 2)
     cut(cifar10, 0.9)
-    with pytest.raises(SystemExit, match="there.tar.gz: wrong checksum; remove it, and it is downloaded again"):
+    with pytest.raises(
+        SystemExit, match="there.tar.gz: wrong checksum; remove it, and it is downloaded again"
+    ):
         pack(monkeypatch, f"cifar10:{cifar10.parent}", tmp_path / "q.h5")
 
 
@@ -256,7 +438,9 @@ def test_cifar_10_that_cannot_be_had_is_one_line(tmp_path, monkeypatch):
         pack(monkeypatch, f"cifar10:{tmp_path}/data", tmp_path / "p.h5")
 
 
-@pytest.mark.parametrize("source, message", [("glyphs:runes", "glyphs:runes"), ("/no/such/folder", "needs train/CLASS")])
+@pytest.mark.parametrize(
+    "source, message", [("glyphs:runes", "glyphs:runes"), ("/no/such/folder", "needs train/CLASS")]
+)
 def test_a_wrong_source_is_named(source, message, tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match=message):
         pack(monkeypatch, source, tmp_path / "p.h5")

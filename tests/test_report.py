@@ -1,4 +1,5 @@
 """The report's statistics on simulated studies whose truth is known, its claims on made-up minima, its pages on files that are missing or broken."""
+
 import json
 from types import SimpleNamespace
 
@@ -7,17 +8,26 @@ import pytest
 from conftest import ROOT
 from simulate import simulated
 
-from common import claims, figures, files, page, stats, study, verdicts
+from common import files
+from eval.report import claims, figures, page, statistics, study, verdicts
 
 
 @pytest.mark.parametrize("method_effect", [0, 1, 3])
-@pytest.mark.parametrize("methods, seeds, seed_effect, twins", [(3, 5, 1, False), (3, 10, 3, False), (4, 5, 1, True)])
-def test_at_most_7_of_100_null_studies_have_any_verdict(method_effect, methods, seeds, seed_effect, twins):
+@pytest.mark.parametrize(
+    "methods, seeds, seed_effect, twins", [(3, 5, 1, False), (3, 10, 3, False), (4, 5, 1, True)]
+)
+def test_at_most_7_of_100_null_studies_have_any_verdict(
+    method_effect, methods, seeds, seed_effect, twins
+):
     rng, false = np.random.default_rng(0), 0
     for _ in range(100):
         values, *labels = simulated(rng, methods, seeds, method_effect, seed_effect, twins=twins)
-        p = [stats.correlation(values[:, x], values[:, y], *labels)["p"] for x in range(5) for y in range(5, 8)]
-        false += (stats.holm(p) < verdicts.ALPHA).any()
+        p = [
+            statistics.correlation(values[:, x], values[:, y], *labels)["p"]
+            for x in range(5)
+            for y in range(5, 8)
+        ]
+        false += (statistics.holm(p) < verdicts.ALPHA).any()
     assert false <= 7
 
 
@@ -29,7 +39,9 @@ def test_intervals_of_correlations_cover_what_they_claim(method_effect, seed_eff
     for k in range(1200):
         r = 0.6 * (k % 2)
         values, *labels = simulated(rng, 3, 5 + 5 * (k % 4 > 1), method_effect, seed_effect, r)
-        found = stats.correlation(values[:, 0], values[:, 5], *labels, covariate=values[:, 1] if k % 8 > 3 else None)
+        found = statistics.correlation(
+            values[:, 0], values[:, 5], *labels, covariate=values[:, 1] if k % 8 > 3 else None
+        )
         covered.append(found["low"] <= r <= found["high"])
     assert 0.92 <= np.mean(covered) <= 0.98
 
@@ -40,19 +52,24 @@ def test_a_real_effect_is_found():
     for seeds in found:
         for _ in range(200):
             values, *labels = simulated(rng, 3, seeds, 1, seed_effect=0, r=0.8)
-            test = stats.correlation(values[:, 0], values[:, 5], *labels)
+            test = statistics.correlation(values[:, 0], values[:, 5], *labels)
             found[seeds].append((test["p"] < verdicts.ALPHA / verdicts.FAMILY, test["df"]))
     power = {seeds: np.mean([won for won, _ in tests]) for seeds, tests in found.items()}
     assert power[10] > 0.9 and 0.15 < power[5] < 0.8
-    detectable = {seeds: stats.detectable_correlation(np.median([df for _, df in tests]), verdicts.FAMILY) for seeds, tests in found.items()}
+    detectable = {
+        seeds: statistics.detectable_correlation(
+            np.median([df for _, df in tests]), verdicts.FAMILY
+        )
+        for seeds, tests in found.items()
+    }
     assert detectable[10] < 0.8 < detectable[5]
 
 
 def test_detectable_correlation_has_80_percent_power():
-    rng, r, trials = np.random.default_rng(3), stats.detectable_correlation(18, 15), 2000
+    rng, r, trials = np.random.default_rng(3), statistics.detectable_correlation(18, 15), 2000
     x = rng.normal(size=(trials, 20))
     y = r * x + np.sqrt(1 - r * r) * rng.normal(size=(trials, 20))
-    p = [stats.correlation(a, b, np.zeros(20), np.arange(20))["p"] for a, b in zip(x, y)]
+    p = [statistics.correlation(a, b, np.zeros(20), np.arange(20))["p"] for a, b in zip(x, y)]
     assert np.mean(np.array(p) < 0.05 / 15) == pytest.approx(0.8, abs=0.04)
 
 
@@ -61,62 +78,96 @@ def test_paired_t_intervals_cover(seeds):
     rng = np.random.default_rng(4)
     shared = rng.normal(size=(4000, seeds))
     a, b = (shared + 0.5 * rng.normal(size=(4000, seeds)) for _ in range(2))
-    low, high = np.array([stats.t_interval(values)[1:3] for values in a - b]).T
+    low, high = np.array([statistics.t_interval(values)[1:3] for values in a - b]).T
     assert 0.94 <= np.mean((low <= 0) & (0 <= high)) <= 0.96
 
 
 def test_detectable_difference_has_80_percent_power():
     rng, std = np.random.default_rng(5), 0.7
-    effect = stats.detectable_difference(std * np.array([-1, 0, 1, 0, -1, 1]) / np.std([-1, 0, 1, 0, -1, 1], ddof=1))
+    effect = statistics.detectable_difference(
+        std * np.array([-1, 0, 1, 0, -1, 1]) / np.std([-1, 0, 1, 0, -1, 1], ddof=1)
+    )
     values = rng.normal(effect, std, size=(4000, 6))
-    assert np.mean([stats.t_interval(row)[1] > 0 for row in values]) == pytest.approx(0.8, abs=0.03)
-    assert np.isnan(stats.detectable_difference([1.0])) and np.isnan(stats.detectable_difference([1.0, 1.0]))
+    assert np.mean([statistics.t_interval(row)[1] > 0 for row in values]) == pytest.approx(
+        0.8, abs=0.03
+    )
+    assert np.isnan(statistics.detectable_difference([1.0])) and np.isnan(
+        statistics.detectable_difference([1.0, 1.0])
+    )
 
 
 def test_correlation_by_hand():
     rng = np.random.default_rng(6)
     x, y, z = rng.normal(size=(3, 12))
-    one = stats.correlation(x, y, ["a"] * 12, range(12))
-    assert one["r"] == pytest.approx(np.corrcoef(x, y)[0, 1]) and one["df"] == one["df_most"] == 10  # the textbook's n - 2
+    one = statistics.correlation(x, y, ["a"] * 12, range(12))
+    assert (
+        one["r"] == pytest.approx(np.corrcoef(x, y)[0, 1]) and one["df"] == one["df_most"] == 10
+    )  # the textbook's n - 2
     shifted = np.repeat([0, 100, -7], 4)
     methods, seeds = np.repeat(list("abc"), 4), np.tile(range(4), 3)
-    found = stats.correlation(x + shifted, y - 3 * shifted, methods, seeds)
-    assert found["r"] == pytest.approx(stats.correlation(x, y, methods, seeds)["r"]) and found["df_most"] == 8 >= found["df"]
-    given = stats.correlation(x + 50 * z, y - 50 * z, ["a"] * 12, range(12), z)
+    found = statistics.correlation(x + shifted, y - 3 * shifted, methods, seeds)
+    assert (
+        found["r"] == pytest.approx(statistics.correlation(x, y, methods, seeds)["r"])
+        and found["df_most"] == 8 >= found["df"]
+    )
+    given = statistics.correlation(x + 50 * z, y - 50 * z, ["a"] * 12, range(12), z)
     residual = [np.polyval(np.polyfit(z, values, 1), z) - values for values in (x, y)]
     assert given["r"] == pytest.approx(np.corrcoef(*residual)[0, 1]) and given["df_most"] == 9
 
 
 def test_what_a_correlation_cannot_tell():
     x, y = np.arange(6.0), np.array([1, 0, 2, 3, 5, 4.0])
-    demo = stats.correlation(x, y, list("aabbcc"), [0, 1] * 3)
-    assert demo["df_most"] == 2 and np.isnan([demo["low"], demo["high"], demo["p"]]).all() and np.isfinite(demo["r"])
+    demo = statistics.correlation(x, y, list("aabbcc"), [0, 1] * 3)
+    assert (
+        demo["df_most"] == 2
+        and np.isnan([demo["low"], demo["high"], demo["p"]]).all()
+        and np.isfinite(demo["r"])
+    )
     for bad in np.full(6, 1.0), np.append(y[:5], np.inf), np.full(6, np.nan):
-        assert np.isnan(stats.correlation(x, bad, list("aabbcc"), [0, 1] * 3)["r"])
-    assert stats.correlation(x, np.append(y[:5], np.nan), list("aabbcc"), [0, 1] * 3)["n"] == 5  # not measured: left out
+        assert np.isnan(statistics.correlation(x, bad, list("aabbcc"), [0, 1] * 3)["r"])
+    assert (
+        statistics.correlation(x, np.append(y[:5], np.nan), list("aabbcc"), [0, 1] * 3)["n"] == 5
+    )  # not measured: left out
 
 
 def test_infinity_is_the_last_rank():
-    np.testing.assert_array_equal(stats.ranks([3, np.inf, 1, np.nan, np.inf]), [2, 3.5, 1, np.nan, 3.5])
+    np.testing.assert_array_equal(
+        statistics.ranks([3, np.inf, 1, np.nan, np.inf]), [2, 3.5, 1, np.nan, 3.5]
+    )
 
 
 def test_holm_by_hand():
-    np.testing.assert_allclose(stats.holm([0.01, 0.04, 0.03, np.nan]), [0.04, 0.09, 0.09, 1.0])
-    assert stats.median([1, np.nan, np.nan]) == np.inf and stats.median([1, 2, np.nan]) == 2
+    np.testing.assert_allclose(statistics.holm([0.01, 0.04, 0.03, np.nan]), [0.04, 0.09, 0.09, 1.0])
+    assert (
+        statistics.median([1, np.nan, np.nan]) == np.inf and statistics.median([1, 2, np.nan]) == 2
+    )
 
 
 def test_pooled_leaves_one_method_out():
-    x, y, methods = np.array([0, 1, 0, 1, 10, 11.0]), np.array([1, 0, 1, 0, 11, 10.0]), np.array(list("aabbcc"))
-    r, without = stats.pooled(x, y, methods)
-    assert r > 0.9 and without[2] == pytest.approx(-1) and len(without) == 3  # one method makes the whole of it
+    x, y, methods = (
+        np.array([0, 1, 0, 1, 10, 11.0]),
+        np.array([1, 0, 1, 0, 11, 10.0]),
+        np.array(list("aabbcc")),
+    )
+    r, without = statistics.pooled(x, y, methods)
+    assert (
+        r > 0.9 and without[2] == pytest.approx(-1) and len(without) == 3
+    )  # one method makes the whole of it
 
 
 def made_up(effects, seeds=range(5), noise=0.002):
     """Rows of minima: {method: {column: mean}}, a little noise on each, the same for all methods of a seed."""
     rng = np.random.default_rng(7)
     shifts = {seed: rng.normal() for seed in seeds}
-    return [{"minimum": f"{method}-{seed}", "method": method, "seed": seed} | {
-        column: mean * (1 + noise * (shifts[seed] + 0.1 * rng.normal())) for column, mean in means.items()} for method, means in effects.items() for seed in seeds]
+    return [
+        {"minimum": f"{method}-{seed}", "method": method, "seed": seed}
+        | {
+            column: mean * (1 + noise * (shifts[seed] + 0.1 * rng.normal()))
+            for column, mean in means.items()
+        }
+        for method, means in effects.items()
+        for seed in seeds
+    ]
 
 
 PUBLISHED = json.loads((ROOT / "common/paper_curves.json").read_text())
@@ -125,11 +176,22 @@ PUBLISHED = json.loads((ROOT / "common/paper_curves.json").read_text())
 def test_claims_on_the_published_numbers_themselves():
     """Minima that have the report's own numbers: what it says of them must hold, and what its numbers do not bear out must not."""
     theirs = claims.published_rows(PUBLISHED)
-    found = {claim["claim"].split(" (")[0]: claim["verdict"] for claim in claims.claims(made_up(theirs), [], [], PUBLISHED)}
-    for claim in ("SWA generalizes best, then adam, then noisy_adam", "Train accuracy ends at 95% or above", "Test accuracy is 40.0% to 47.5%",
-                  "noisy_adam leads under Gaussian noise up to sigma 0.4", "SWA leads on masks, then adam, then noisy_adam", "SWA leads on FGSM"):
+    found = {
+        claim["claim"].split(" (")[0]: claim["verdict"]
+        for claim in claims.claims(made_up(theirs), [], [], PUBLISHED)
+    }
+    for claim in (
+        "SWA generalizes best, then adam, then noisy_adam",
+        "Train accuracy ends at 95% or above",
+        "Test accuracy is 40.0% to 47.5%",
+        "noisy_adam leads under Gaussian noise up to sigma 0.4",
+        "SWA leads on masks, then adam, then noisy_adam",
+        "SWA leads on FGSM",
+    ):
         assert found[claim] == "holds", claim
-    assert found["SWA is flattest"] == "does not hold"  # its curve lies above noisy_adam's from sigma 0.4 on
+    assert (
+        found["SWA is flattest"] == "does not hold"
+    )  # its curve lies above noisy_adam's from sigma 0.4 on
     assert found["SWA moves least in finetuning"] == "cannot tell"  # it published no number
     assert len(found) >= 19
 
@@ -137,11 +199,19 @@ def test_claims_on_the_published_numbers_themselves():
 def test_claims_change_with_the_numbers():
     theirs = claims.published_rows(PUBLISHED)
     theirs["swa"], theirs["noisy_adam"] = theirs["noisy_adam"], theirs["swa"]
-    found = {claim["claim"].split(" (")[0]: claim["verdict"] for claim in claims.claims(made_up(theirs), [], [], PUBLISHED)}
+    found = {
+        claim["claim"].split(" (")[0]: claim["verdict"]
+        for claim in claims.claims(made_up(theirs), [], [], PUBLISHED)
+    }
     assert found["SWA generalizes best, then adam, then noisy_adam"] == "does not hold"
-    one = {claim["claim"].split(" (")[0]: claim["verdict"] for claim in claims.claims(made_up(theirs, [0]), [], [], PUBLISHED)}
+    one = {
+        claim["claim"].split(" (")[0]: claim["verdict"]
+        for claim in claims.claims(made_up(theirs, [0]), [], [], PUBLISHED)
+    }
     assert set(one.values()) == {"cannot tell"}  # one seed tells nothing
-    noisy = {claim["verdict"] for claim in claims.claims(made_up(theirs, noise=3), [], [], PUBLISHED)}
+    noisy = {
+        claim["verdict"] for claim in claims.claims(made_up(theirs, noise=3), [], [], PUBLISHED)
+    }
     assert "cannot tell" in noisy
 
 
@@ -155,96 +225,232 @@ def test_equality_needs_an_interval_within_its_margin():
 
 def test_one_counterexample_refutes_every():
     spread = claims.part("", (0.1, claims.INF), ours=2, low=0.0, high=4, n=9)
-    assert claims.decide([spread]) == "cannot tell" and claims.decide([spread | {"every": True}]) == "does not hold"
+    assert (
+        claims.decide([spread]) == "cannot tell"
+        and claims.decide([spread | {"every": True}]) == "does not hold"
+    )
     assert claims.decide([spread | {"every": True, "low": 0.2}]) == "holds"
 
 
 def test_a_cell_of_a_table_shows_one_minimum_s_own_interval():
-    rows = [{"x_half_accuracy_level": np.nan, "x_half_accuracy_level_low": np.nan, "x_half_accuracy_level_high": np.nan},
-            {"x_half_accuracy_level": 0.5, "x_half_accuracy_level_low": 0.25, "x_half_accuracy_level_high": np.inf}]
-    assert study.cell(rows, "x_half_accuracy_level") == "0.500 [0.250, never]" and study.cell(rows[:1], "x_half_accuracy_level") == "–"
+    rows = [
+        {
+            "x_half_accuracy_level": np.nan,
+            "x_half_accuracy_level_low": np.nan,
+            "x_half_accuracy_level_high": np.nan,
+        },
+        {
+            "x_half_accuracy_level": 0.5,
+            "x_half_accuracy_level_low": 0.25,
+            "x_half_accuracy_level_high": np.inf,
+        },
+    ]
+    assert (
+        study.cell(rows, "x_half_accuracy_level") == "0.500 [0.250, never]"
+        and study.cell(rows[:1], "x_half_accuracy_level") == "–"
+    )
     rows[1] |= {"x_half_accuracy_level_low": np.nan}
     assert study.cell(rows, "x_half_accuracy_level") == "0.500"
     late = [{"full_epochs": 15, "full_epochs_to_target": value} for value in (np.nan, 3.0, np.inf)]
-    assert study.cell(late, "full_epochs_to_target") == "> 15 in 1 of 2" and study.cell(late[2:], "full_epochs_to_target") == "> 15"
-    assert study.cell([{"d": value} for value in (0.1351, 0.1353, 0.1355)], "d") == "0.13530 ± 0.00020"
+    assert (
+        study.cell(late, "full_epochs_to_target") == "> 15 in 1 of 2"
+        and study.cell(late[2:], "full_epochs_to_target") == "> 15"
+    )
+    assert (
+        study.cell([{"d": value} for value in (0.1351, 0.1353, 0.1355)], "d") == "0.13530 ± 0.00020"
+    )
 
 
 def test_differences_between_methods_are_paired_by_seed():
-    rows = [{"method": method, "seed": seed, "test_accuracy": 0.5 + seed / 10 + shift + 0.001 * (seed == 1)} for method, shift in (("a", 0), ("b", 0.02)) for seed in range(3)]
+    rows = [
+        {
+            "method": method,
+            "seed": seed,
+            "test_accuracy": 0.5 + seed / 10 + shift + 0.001 * (seed == 1),
+        }
+        for method, shift in (("a", 0), ("b", 0.02))
+        for seed in range(3)
+    ]
     header, line = verdicts.differences(rows, "full")
-    assert line[0] == "a - b" and line[1] == "−0.020 [−0.020,\N{NO-BREAK SPACE}−0.020]" and line[-1] == 3 and line[2] == "–"
+    assert (
+        line[0] == "a - b"
+        and line[1] == "−0.020 [−0.020,\N{NO-BREAK SPACE}−0.020]"
+        and line[-1] == 3
+        and line[2] == "–"
+    )
 
 
 def test_the_barrier_is_what_lies_above_the_chord():
     t = np.linspace(0, 1, 5)
-    assert claims._barrier(t, 1 + 2 * t) == pytest.approx(0) and claims._barrier(t, np.array([1, 1, 4, 2, 3.0])) == pytest.approx(2)
+    assert claims._barrier(t, 1 + 2 * t) == pytest.approx(0) and claims._barrier(
+        t, np.array([1, 1, 4, 2, 3.0])
+    ) == pytest.approx(2)
 
 
 def test_a_rise_is_measured_where_other_seeds_have_their_minimum():
     losses = [[3, 1, 2], [3, 1.2, 2.5], [3, 2, 1.0]]
-    results = [SimpleNamespace(data={"epoch": np.arange(3), "val/loss": np.array(loss), "val/accuracy": np.array([0, 0.5, 0.6])}) for loss in losses]
+    results = [
+        SimpleNamespace(
+            data={
+                "epoch": np.arange(3),
+                "val/loss": np.array(loss),
+                "val/accuracy": np.array([0, 0.5, 0.6]),
+            }
+        )
+        for loss in losses
+    ]
     assert [rise for rise, _ in claims._after_the_minimum(results)] == pytest.approx([1, 1.3, -1])
 
 
 def test_the_smallest_lr_is_held_against_the_best_of_the_larger():
     def tried(lr, *accuracies):
-        return SimpleNamespace(kind="finetune", settings={"lr": lr}, data={"val/accuracy": np.array(accuracies)[:, None]})
-    found = claims._small_lr([tried(1e-4, 0.5, 0.52, 0.51), tried(1e-3, 0.4, 0.42), tried(1e-2, 0.1, 0.1, 0.1)])
-    assert found["part"] == "lr 0.0001 - lr 0.001" and found["ours"] == pytest.approx(0.1) and found["n"] == 2
+        return SimpleNamespace(
+            kind="finetune",
+            settings={"lr": lr},
+            data={"val/accuracy": np.array(accuracies)[:, None]},
+        )
+
+    found = claims._small_lr(
+        [tried(1e-4, 0.5, 0.52, 0.51), tried(1e-3, 0.4, 0.42), tried(1e-2, 0.1, 0.1, 0.1)]
+    )
+    assert (
+        found["part"] == "lr 0.0001 - lr 0.001"
+        and found["ours"] == pytest.approx(0.1)
+        and found["n"] == 2
+    )
     assert claims._inside(claims._small_lr([tried(1e-4, 0.5)])) == "open"
 
 
 def test_sentences_say_what_is_known():
     values, methods, seeds = simulated(np.random.default_rng(8), 3, 10, 1, 0, 0.97)
     names = [*verdicts.PREDICTORS, *(f"linear_probe_{outcome}" for outcome in verdicts.OUTCOMES)]
-    rows = [{"method": f"m{m}", "seed": int(s)} | dict(zip(names, value)) for value, m, s in zip(values, methods, seeds)]
+    rows = [
+        {"method": f"m{m}", "seed": int(s)} | dict(zip(names, value))
+        for value, m, s in zip(values, methods, seeds)
+    ]
     tests = verdicts.family(rows, "linear_probe")
-    assert len(tests) == 15 and tests[0]["verdict"] == "rises" and sum(test["verdict"] != "cannot tell" for test in tests) == 1
+    assert (
+        len(tests) == 15
+        and tests[0]["verdict"] == "rises"
+        and sum(test["verdict"] != "cannot tell" for test in tests) == 1
+    )
     text = verdicts.sentence(tests[:5])
-    assert text.startswith("higher with more clean test accuracy (r = +0.9") and "cannot tell for" in text and "n = 30 minima" in text
+    assert (
+        text.startswith("higher with more clean test accuracy (r = +0.9")
+        and "cannot tell for" in text
+        and "n = 30 minima" in text
+    )
     assert verdicts.answer(tests, rows).startswith("1 of the 15 pairs")
     rows[0]["linear_probe_epochs_to_target"] = np.inf
     late = verdicts.family(rows, "linear_probe")[5:10]
-    assert all(np.isfinite(test["r"]) for test in late) and "1 of which never got there in half of their runs: r of ranks" in verdicts.sentence(late)
+    assert all(
+        np.isfinite(test["r"]) for test in late
+    ) and "1 of which never got there in half of their runs: r of ranks" in verdicts.sentence(late)
     for row in rows:
         row["linear_probe_epochs_to_target"] = np.inf
     late = verdicts.family(rows, "linear_probe")[5:10]
     assert all(np.isnan(test["r"]) and test["verdict"] == "cannot tell" for test in late)
     small = verdicts.family([row for row in rows if row["seed"] < 2], "linear_probe")
-    assert {test["verdict"] for test in small} == {"cannot tell"} and "r = " in verdicts.sentence(small[:5])
-    assert 'leave 2 degrees of freedom and a verdict needs 5, which with 3 methods takes 3 seeds or more (SEEDS="0 1 2")' in verdicts.answer(small, rows)
+    assert {test["verdict"] for test in small} == {"cannot tell"} and "r = " in verdicts.sentence(
+        small[:5]
+    )
+    assert (
+        'leave 2 degrees of freedom and a verdict needs 5, which with 3 methods takes 3 seeds or more (SEEDS="0 1 2")'
+        in verdicts.answer(small, rows)
+    )
 
 
 def test_rows_of_a_study():
     three = np.array([0.5, 0.4, 0.6])
     attrs = {"title": "T", "level_units": "1", "variant": ""}
-    result = SimpleNamespace(kind="passport", minimum="a-0", label="a", attrs={"seed": 0}, groups={
-        "clean": attrs | {"measurement": "clean", "batchnorm": "stored"}, "clean_recomputed": attrs | {"measurement": "clean", "batchnorm": "recomputed"},
-        "noise": attrs | {"measurement": "noise", "batchnorm": "stored"}, "curve": attrs | {"measurement": "curve", "batchnorm": "stored"},
-        "local_energy": attrs | {"measurement": "local_energy", "batchnorm": "stored"}}, data={
-        "clean/summary/test/accuracy": three[None], "clean_recomputed/summary/test/accuracy": three[None] + 0.1, "clean/test/ece": np.array([0.3]),
-        "noise/levels": np.array([0, 0.8]), "noise/summary/test/mean_accuracy": three, "noise/test/accuracy": np.array([[0.9], [0.1]]),
-        "noise/summary/test/half_accuracy_level": three + [0, 0, np.inf], "curve/test/trace": np.array([7.0]), "local_energy/levels": np.array([0, 0.5, 0.9]),
-        "local_energy/summary/train/loss_change": np.array([[0, 0, 0], [1, 0, 0], [50, 0, 0.0]])})
+    result = SimpleNamespace(
+        kind="passport",
+        minimum="a-0",
+        label="a",
+        attrs={"seed": 0},
+        groups={
+            "clean": attrs | {"measurement": "clean", "batchnorm": "stored"},
+            "clean_recomputed": attrs | {"measurement": "clean", "batchnorm": "recomputed"},
+            "noise": attrs | {"measurement": "noise", "batchnorm": "stored"},
+            "curve": attrs | {"measurement": "curve", "batchnorm": "stored"},
+            "local_energy": attrs | {"measurement": "local_energy", "batchnorm": "stored"},
+        },
+        data={
+            "clean/summary/test/accuracy": three[None],
+            "clean_recomputed/summary/test/accuracy": three[None] + 0.1,
+            "clean/test/ece": np.array([0.3]),
+            "noise/levels": np.array([0, 0.8]),
+            "noise/summary/test/mean_accuracy": three,
+            "noise/test/accuracy": np.array([[0.9], [0.1]]),
+            "noise/summary/test/half_accuracy_level": three + [0, 0, np.inf],
+            "curve/test/trace": np.array([7.0]),
+            "local_energy/levels": np.array([0, 0.5, 0.9]),
+            "local_energy/summary/train/loss_change": np.array(
+                [[0, 0, 0], [1, 0, 0], [50, 0, 0.0]]
+            ),
+        },
+    )
     (row,), words = study.rows([result])
-    assert row["test_accuracy"] == 0.5 and row["test_accuracy_low"] == 0.4 and row["test_accuracy_recomputed"] == 0.6 and row["test_ece"] == 0.3
-    assert row["noise_test_accuracy"] == 0.5 and row["noise_test_half_accuracy_level_high"] == np.inf and row["noise_largest_level"] == 0.8
-    assert row["curve_test_trace"] == 7 and "noise_test_relative" not in row and row["local_energy_train_loss_change_to_0.5"] == 0.5
+    assert (
+        row["test_accuracy"] == 0.5
+        and row["test_accuracy_low"] == 0.4
+        and row["test_accuracy_recomputed"] == 0.6
+        and row["test_ece"] == 0.3
+    )
+    assert (
+        row["noise_test_accuracy"] == 0.5
+        and row["noise_test_half_accuracy_level_high"] == np.inf
+        and row["noise_largest_level"] == 0.8
+    )
+    assert (
+        row["curve_test_trace"] == 7
+        and "noise_test_relative" not in row
+        and row["local_energy_train_loss_change_to_0.5"] == 0.5
+    )
     assert set(row) == set(words) and all(words.values())
     lines = study.csv([row], words).splitlines()
-    assert len(lines) == len(words) + 2 and lines[0].startswith("minimum,method,seed,") and lines[1].startswith("a-0,a,0,") and "# minimum: " in lines[2]
+    assert (
+        len(lines) == len(words) + 2
+        and lines[0].startswith("minimum,method,seed,")
+        and lines[1].startswith("a-0,a,0,")
+        and "# minimum: " in lines[2]
+    )
 
 
 def test_distance_at_equal_loss():
     assert study.at_loss(np.array([2, 1, 0.5]), np.array([0, 4, 6.0]), 0.75) == 5
-    assert study.at_loss(np.array([2, 1.0]), np.array([0, 4.0]), 3) == 0 and np.isnan(study.at_loss(np.array([2, 1.0]), np.array([0, 4.0]), 0.5))
+    assert study.at_loss(np.array([2, 1.0]), np.array([0, 4.0]), 3) == 0 and np.isnan(
+        study.at_loss(np.array([2, 1.0]), np.array([0, 4.0]), 0.5)
+    )
 
 
 def test_figures_take_the_colour_of_the_text_around():
-    text = figures.svg(figures.scatter([], iter([{"r": 0.5, "verdict": "rises"}]), {"a": "clean"}, {"b": "test accuracy"}, "full", {}))
-    assert text.startswith("<svg") and figures.INK not in text and "currentColor" in text and "r = +0.50: rises" in text
-    assert text == figures.svg(figures.scatter([], iter([{"r": 0.5, "verdict": "rises"}]), {"a": "clean"}, {"b": "test accuracy"}, "full", {}))
+    text = figures.svg(
+        figures.scatter(
+            [],
+            iter([{"r": 0.5, "verdict": "rises"}]),
+            {"a": "clean"},
+            {"b": "test accuracy"},
+            "full",
+            {},
+        )
+    )
+    assert (
+        text.startswith("<svg")
+        and figures.INK not in text
+        and "currentColor" in text
+        and "r = +0.50: rises" in text
+    )
+    assert text == figures.svg(
+        figures.scatter(
+            [],
+            iter([{"r": 0.5, "verdict": "rises"}]),
+            {"a": "clean"},
+            {"b": "test accuracy"},
+            "full",
+            {},
+        )
+    )
     assert "<script>" not in page.figure(text, "<script>", [])
 
 
@@ -253,6 +459,11 @@ def test_images_that_stand_both_in_train_and_test_are_said_in_the_report(tmp_pat
     for twice in 0, 3:
         with files.write(tmp_path / "pack.h5") as file:
             file["split"] = np.array([0, 0, 1, 2], np.uint8)
-            file.attrs.update(source="/data/x", classes='["a", "b"]', image_size=8, duplicates=twice)
+            file.attrs.update(
+                source="/data/x", classes='["a", "b"]', image_size=8, duplicates=twice
+            )
         said.append(study.pack(tmp_path / "pack.h5"))
-    assert said == [f"x (2 classes at 8 px; 2 train, 1 val, 1 test images{more})" for more in ("", ", 3 of which are also in train or val")]
+    assert said == [
+        f"x (2 classes at 8 px; 2 train, 1 val, 1 test images{more})"
+        for more in ("", ", 3 of which are also in train or val")
+    ]

@@ -1,4 +1,5 @@
 """The study on a real Slurm of two nodes with two stand-in GPUs each: from a login node, in an allocation, and beyond its time limit."""
+
 import os
 import re
 import signal
@@ -14,16 +15,47 @@ from test_ranks import arrays
 
 from tests import slurm
 
-pytestmark = pytest.mark.skipif(bool(slurm.missing()), reason=f"no {slurm.missing()} here: Debian's package is slurm-wlm")
-STUDY = ["make", "-j4", "all", "PROFILE=smoke", "METHODS=adam", "CONTROLS=", "MEASUREMENTS=clean fgsm", "RUNS=1", f"PYTHON={sys.executable}"]
+pytestmark = pytest.mark.skipif(
+    bool(slurm.missing()), reason=f"no {slurm.missing()} here: Debian's package is slurm-wlm"
+)
+STUDY = [
+    "make",
+    "-j4",
+    "all",
+    "PROFILE=smoke",
+    "METHODS=adam",
+    "CONTROLS=",
+    "MEASUREMENTS=clean fgsm",
+    "RUNS=1",
+    f"PYTHON={sys.executable}",
+]
 README = (ROOT / "README.md").read_text()
-LOGIN, INSIDE = (re.search(f'LAUNCH="{words}[^"]*"', README)[0].replace('"', "") for words in ("srun --quit-on-interrupt", "srun --exact"))
-LOGIN, INSIDE = LOGIN.replace("task=8", "task=2"), INSIDE.replace("task=8", "task=1")  # for the login node, all CPUs of one of ours
-BATCH = re.search("^#SBATCH (.*)", README, re.M)[1].replace("task=8", "task=1").replace("node=8", "node=2").replace("time=4:00:00", "time=1").split()
+LOGIN, INSIDE = (
+    re.search(f'LAUNCH="{words}[^"]*"', README)[0].replace('"', "")
+    for words in ("srun --quit-on-interrupt", "srun --exact")
+)
+LOGIN, INSIDE = (
+    LOGIN.replace("task=8", "task=2"),
+    INSIDE.replace("task=8", "task=1"),
+)  # for the login node, all CPUs of one of ours
+BATCH = (
+    re.search("^#SBATCH (.*)", README, re.M)[1]
+    .replace("task=8", "task=1")
+    .replace("node=8", "node=2")
+    .replace("time=4:00:00", "time=1")
+    .split()
+)
 
 
 def go(words, environment, timeout=150):
-    done = subprocess.run([str(word) for word in words], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout)
+    done = subprocess.run(
+        [str(word) for word in words],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -31,7 +63,11 @@ def go(words, environment, timeout=150):
 def jobs(environment):
     """{number: {field: value}} of all jobs of the last minutes."""
     shown = go(["scontrol", "-o", "show", "jobs"], environment)
-    found = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in shown.splitlines() if line.startswith("JobId=")]
+    found = [
+        dict(re.findall(r"(\w+)=(\S*)", line))
+        for line in shown.splitlines()
+        if line.startswith("JobId=")
+    ]
     return {job["JobId"]: job for job in found}
 
 
@@ -45,8 +81,13 @@ def wait(condition, seconds=120):
 
 def contents(folder):
     """{file: its arrays} of a study."""
-    return {str(path.relative_to(folder)): load_file(path) if path.suffix == ".safetensors" else arrays(path)
-            for path in folder.rglob("*") if path.suffix in (".h5", ".safetensors")}
+    return {
+        str(path.relative_to(folder)): load_file(path)
+        if path.suffix == ".safetensors"
+        else arrays(path)
+        for path in folder.rglob("*")
+        if path.suffix in (".h5", ".safetensors")
+    }
 
 
 def identical(one, other):
@@ -77,43 +118,88 @@ def test_from_a_login_node_each_recipe_is_a_job(environment, alone, tmp_path):
     said = go([*STUDY, f"A={tmp_path / 'study'}", LOGIN], environment)
     made = [job for number, job in jobs(environment).items() if number not in before]
     assert len(made) == len(re.findall(r"^srun .* -m ", said, re.M)) == 6
-    assert {job["JobState"] for job in made} == {"COMPLETED"} and {job["NodeList"] for job in made} == set(slurm.NODES)
+    assert {job["JobState"] for job in made} == {"COMPLETED"} and {
+        job["NodeList"] for job in made
+    } == set(slurm.NODES)
     identical(alone, tmp_path / "study")
     assert (tmp_path / "study" / "report" / "index.html").exists()
 
 
 def test_a_recipe_that_fails_in_a_job_fails_make(environment, tmp_path):
-    done = subprocess.run([*STUDY, f"A={tmp_path / 'study'}", LOGIN, "EPOCHS=0"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 2 and "--epochs" in done.stderr and not list(tmp_path.rglob("weights.safetensors"))
+    done = subprocess.run(
+        [*STUDY, f"A={tmp_path / 'study'}", LOGIN, "EPOCHS=0"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (
+        done.returncode == 2
+        and "--epochs" in done.stderr
+        and not list(tmp_path.rglob("weights.safetensors"))
+    )
 
 
 def test_an_interrupt_at_the_login_node_ends_its_jobs(environment, tmp_path):
-    with subprocess.Popen([*STUDY, f"A={tmp_path / 'study'}", LOGIN, "EPOCHS=500"], cwd=ROOT, env=environment, start_new_session=True,
-                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as made:
+    with subprocess.Popen(
+        [*STUDY, f"A={tmp_path / 'study'}", LOGIN, "EPOCHS=500"],
+        cwd=ROOT,
+        env=environment,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as made:
         wait((tmp_path / "study" / "adam-0" / "resume.h5").exists)
         os.killpg(made.pid, signal.SIGINT)  # as Ctrl-C does
         assert made.wait(30) == 2 or made.returncode == -signal.SIGINT
-    wait(lambda: not any(job["JobState"] in ("RUNNING", "COMPLETING", "PENDING") for job in jobs(environment).values()), 30)
+    wait(
+        lambda: (
+            not any(
+                job["JobState"] in ("RUNNING", "COMPLETING", "PENDING")
+                for job in jobs(environment).values()
+            )
+        ),
+        30,
+    )
 
 
-def test_an_allocation_that_ran_out_of_time_goes_on_when_it_is_submitted_again(environment, alone, tmp_path):
+def test_an_allocation_that_ran_out_of_time_goes_on_when_it_is_submitted_again(
+    environment, alone, tmp_path
+):
     folder, log = tmp_path / "study", tmp_path / "log"
     make = " ".join(f"'{word}'" for word in [*STUDY, f"A={folder}", INSIDE])
 
     def submit():
-        said = go(["sbatch", *BATCH, f"--output={log}", "--open-mode=append", f"--wrap={make}"], environment)
+        said = go(
+            ["sbatch", *BATCH, f"--output={log}", "--open-mode=append", f"--wrap={make}"],
+            environment,
+        )
         return said.split()[-1]
 
     first = submit()
     wait((folder / "adam-0" / "resume.h5").exists)
     command = f"train.adam --data {folder}"
-    for process in subprocess.run(["pgrep", "-f", command], capture_output=True, text=True).stdout.split():
-        os.kill(int(process), signal.SIGSTOP)  # so that it needs more than its minute, on any machine
+    for process in subprocess.run(
+        ["pgrep", "-f", command], capture_output=True, text=True
+    ).stdout.split():
+        os.kill(
+            int(process), signal.SIGSTOP
+        )  # so that it needs more than its minute, on any machine
     assert not (folder / "adam-0" / "weights.safetensors").exists()
-    wait(lambda: jobs(environment)[first]["JobState"] not in ("RUNNING", "COMPLETING", "PENDING"), 180)
-    assert jobs(environment)[first]["JobState"] == "TIMEOUT" and not subprocess.run(["pgrep", "-f", command], capture_output=True).stdout
+    wait(
+        lambda: jobs(environment)[first]["JobState"] not in ("RUNNING", "COMPLETING", "PENDING"),
+        180,
+    )
+    assert (
+        jobs(environment)[first]["JobState"] == "TIMEOUT"
+        and not subprocess.run(["pgrep", "-f", command], capture_output=True).stdout
+    )
     second = submit()
-    wait(lambda: jobs(environment)[second]["JobState"] not in ("RUNNING", "COMPLETING", "PENDING"), 100)
+    wait(
+        lambda: jobs(environment)[second]["JobState"] not in ("RUNNING", "COMPLETING", "PENDING"),
+        100,
+    )
     assert jobs(environment)[second]["JobState"] == "COMPLETED", log.read_text()
     assert "adam-0: continues after epoch" in log.read_text()
     identical(alone, folder)

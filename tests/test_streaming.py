@@ -1,4 +1,5 @@
 """Data larger than memory: batches are read from the pack a batch ahead, and nothing that is measured can tell."""
+
 import subprocess
 import sys
 import time
@@ -11,76 +12,145 @@ from conftest import ROOT, SHORT, run, words
 from PIL import Image
 from safetensors.torch import load_file
 from test_ranks import arrays
+
+from common import files
+from common.images import packs
 from tests.bench import WRAPPED
 
-from common import data, files
-
 QUICK = ["--device", "cpu", "--batchnorm-images", 40, "--images", 60]
-FAMILIES = {"clean": [], "fgsm": ["--fgsm-levels", "0,0.01"], "local_energy": ["--local-energy-levels", "0,0.1", "--local-energy-repeats", 1],
-            "hessian": ["--hessian-iterations", 1, "--hessian-vectors", 1]}  # one of each kind: all of a kind get their images in one way
+FAMILIES = {
+    "clean": [],
+    "fgsm": ["--fgsm-levels", "0,0.01"],
+    "local_energy": ["--local-energy-levels", "0,0.1", "--local-energy-repeats", 1],
+    "hessian": ["--hessian-iterations", 1, "--hessian-vectors", 1],
+}  # one of each kind: all of a kind get their images in one way
 
 
 @pytest.fixture
 def both_ways(monkeypatch, pack_file):
     """Runs a script on the pack as it lies in memory and as it is read from the disk; yields the arrays of both outputs."""
+
     def go(script, *flags, out, result):
         found = []
         for read in False, True:
             with monkeypatch.context() as patch:
                 if read:
-                    patch.setattr(data, "room", lambda device: 1)
-                    patch.setattr(data.Pack, "read", lambda self, index, real=data.Pack.read: asked.append(len(index)) or real(self, index))
+                    patch.setattr(packs, "room", lambda device: 1)
+                    patch.setattr(
+                        packs.Pack,
+                        "read",
+                        lambda self, index, real=packs.Pack.read: (
+                            asked.append(len(index)) or real(self, index)
+                        ),
+                    )
                 asked = []
                 run(patch, script, "--data", pack_file, "--out", out(read), *flags)
                 assert bool(asked) == read
             found.append(arrays(result(out(read))))
         return found
+
     return go
 
 
 def identical(one, other):
     assert one.keys() == other.keys() and one
     for name in one:
-        assert np.array_equal(one[name], other[name], equal_nan=np.asarray(one[name]).dtype.kind == "f"), name
+        assert np.array_equal(
+            one[name], other[name], equal_nan=np.asarray(one[name]).dtype.kind == "f"
+        ), name
 
 
 @pytest.mark.parametrize("method", words("METHODS"))
 def test_training_has_the_same_bits(method, both_ways, tmp_path):
     extra = ["--epochs", 5, "--snapshots", 5, "--target", 0.01] if method == "swa" else []
-    identical(*both_ways(f"train.{method}", *SHORT, *extra, out=lambda read: tmp_path / f"{read}-0", result=lambda out: out / "training.h5"))
-    one, other = (load_file(tmp_path / f"{read}-0" / "weights.safetensors") for read in (False, True))
+    identical(
+        *both_ways(
+            f"train.{method}",
+            *SHORT,
+            *extra,
+            out=lambda read: tmp_path / f"{read}-0",
+            result=lambda out: out / "training.h5",
+        )
+    )
+    one, other = (
+        load_file(tmp_path / f"{read}-0" / "weights.safetensors") for read in (False, True)
+    )
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_on_a_gpu_images_are_read_into_the_recorded_step(both_ways, tmp_path):
     flags = [*SHORT[:-3], "cuda", "--precision", "float32", "--deterministic"]
-    identical(*both_ways("train.noisy_adam", *flags, out=lambda read: tmp_path / f"{read}-0", result=lambda out: out / "training.h5"))
+    identical(
+        *both_ways(
+            "train.noisy_adam",
+            *flags,
+            out=lambda read: tmp_path / f"{read}-0",
+            result=lambda out: out / "training.h5",
+        )
+    )
 
 
 @pytest.mark.parametrize("mode", words("MODES"))
 def test_finetuning_has_the_same_bits(mode, both_ways, minimum, tmp_path):
-    identical(*both_ways(f"finetune.{mode}", *SHORT, "--minimum", minimum, "--runs", 1, out=lambda read: tmp_path / f"{read}.h5", result=lambda out: out))
+    identical(
+        *both_ways(
+            f"finetune.{mode}",
+            *SHORT,
+            "--minimum",
+            minimum,
+            "--runs",
+            1,
+            out=lambda read: tmp_path / f"{read}.h5",
+            result=lambda out: out,
+        )
+    )
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_measurements_have_the_same_bits(name, both_ways, minimum, tmp_path):
-    identical(*both_ways("eval.battery", *QUICK, "--minimum", minimum, name, *FAMILIES[name], out=lambda read: tmp_path / f"{read}.h5", result=lambda out: out))
+    identical(
+        *both_ways(
+            "eval.battery",
+            *QUICK,
+            "--minimum",
+            minimum,
+            name,
+            *FAMILIES[name],
+            out=lambda read: tmp_path / f"{read}.h5",
+            result=lambda out: out,
+        )
+    )
 
 
 def test_pairs_have_the_same_bits(both_ways, minimum, tmp_path):
-    identical(*both_ways("eval.pair", *QUICK, "--points", 2, "--minima", minimum, minimum, out=lambda read: tmp_path / f"{read}.h5", result=lambda out: out))
+    identical(
+        *both_ways(
+            "eval.pair",
+            *QUICK,
+            "--points",
+            2,
+            "--minima",
+            minimum,
+            minimum,
+            out=lambda read: tmp_path / f"{read}.h5",
+            result=lambda out: out,
+        )
+    )
 
 
 def test_a_batch_is_read_while_the_one_before_is_used(pack_file):
-    pack = data.load(pack_file, torch.device("cpu"), resident=False)
+    pack = packs.load(pack_file, torch.device("cpu"), resident=False)
     begun, limit = [], time.monotonic() + 30
     pack.read = lambda index, read=pack.read: begun.append(index) or read(index)
     for place, (images, _) in enumerate(pack.batches(torch.arange(60).split(20))):
         while len(begun) < min(place + 2, 3):  # the reader's own thread begins it
             assert time.monotonic() < limit
             time.sleep(0.001)
-        assert torch.equal((images * 255).round().byte().permute(0, 2, 3, 1), pack.images[20 * place:20 * place + 20])
+        assert torch.equal(
+            (images * 255).round().byte().permute(0, 2, 3, 1),
+            pack.images[20 * place : 20 * place + 20],
+        )
     assert place == 2
 
 
@@ -94,8 +164,25 @@ def test_preparing_holds_no_more_of_a_larger_pack(tmp_path):
                 folder.mkdir(parents=True)
                 for index in range(count):
                     Image.new("RGB", (8, 8), (index % 256, 0, 0)).save(folder / f"{index}.png")
-        words = ["common.prepare", tmp_path / str(count), "--out", tmp_path / f"{count}.h5", "--image-size", 224, "--val-per-class", 1, "--workers", 1]
-        done = subprocess.run([sys.executable, "-c", WRAPPED, *map(str, words)], cwd=ROOT, capture_output=True, text=True, check=True)
+        words = [
+            "common.images.prepare",
+            tmp_path / str(count),
+            "--out",
+            tmp_path / f"{count}.h5",
+            "--image-size",
+            224,
+            "--val-per-class",
+            1,
+            "--workers",
+            1,
+        ]
+        done = subprocess.run(
+            [sys.executable, "-c", WRAPPED, *map(str, words)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         peaks.append(int(done.stdout.split()[-1]) / 1024)
     with h5py.File(tmp_path / "300.h5") as file:
         assert file["images"].nbytes > 180e6

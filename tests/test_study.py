@@ -1,4 +1,5 @@
 """The smoke study through make: everything is made once, nothing twice, and a touched script remakes what follows from it alone."""
+
 import csv
 import html
 import json
@@ -16,8 +17,19 @@ from common.files import write as written
 
 
 def make(*arguments, folder):
-    return subprocess.run(["make", "PROFILE=smoke", "MORE=yes", f"PYTHON={sys.executable}", f"A={folder}", *arguments], cwd=ROOT, capture_output=True,
-                          text=True)
+    return subprocess.run(
+        [
+            "make",
+            "PROFILE=smoke",
+            "MORE=yes",
+            f"PYTHON={sys.executable}",
+            f"A={folder}",
+            *arguments,
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +50,19 @@ def test_the_report_has_one_row_a_minimum(study):
     assert [row["minimum"] for row in rows] == MINIMA
     page = (study / "report" / "index.html").read_text()
     assert all(name in page for name in MINIMA) and len(page) < 5e6
-    assert not any(word in page for word in ("<script", "<link ", "src=", "@import", "url(http"))  # it opens anywhere by itself
+    assert not any(
+        word in page for word in ("<script", "<link ", "src=", "@import", "url(http")
+    )  # it opens anywhere by itself
     figures = {path.name for path in (study / "report" / "figures").iterdir()}
-    assert page.count("<figure") == page.count("data and commands of this figure") == len(figures) / 2 >= 10
-    assert {Path(name).suffix for name in figures} == {".svg", ".pdf"} and "#01" not in page.split("</style>")[1]
+    assert (
+        page.count("<figure")
+        == page.count("data and commands of this figure")
+        == len(figures) / 2
+        >= 10
+    )
+    assert {Path(name).suffix for name in figures} == {".svg", ".pdf"} and "#01" not in page.split(
+        "</style>"
+    )[1]
 
 
 def test_every_figure_names_its_group_its_command_and_its_n(study):
@@ -52,50 +73,103 @@ def test_every_figure_names_its_group_its_command_and_its_n(study):
         for link, group, command in sources:
             with h5py.File(study / "report" / link) as file:
                 assert group in file if group else True
-                assert file[group or "/"].attrs.get("command", file.attrs["command"]) == html.unescape(command)
+                assert file[group or "/"].attrs.get(
+                    "command", file.attrs["command"]
+                ) == html.unescape(command)
         caption = re.search(r"<figcaption[^>]*>(.*?)</figcaption>", figure, re.S)[1]
         assert re.search(r"n = \d|\d+ pairs", caption), caption
-        assert "standard deviation" in caption or "no interval" in caption or "bars: from the least to the most" in caption
+        assert (
+            "standard deviation" in caption
+            or "no interval" in caption
+            or "bars: from the least to the most" in caption
+        )
 
 
 def test_the_answer_is_on_top_and_for_machines_beside(study):
     page = (study / "report" / "index.html").read_text()
-    top = page[:page.index("<nav>")]
-    assert "These data cannot tell" in top and "degrees of freedom" in top and "As saved, these minima have less than 95%" in top and "Profile smoke: glyphs:letters (50 classes at 32 px" in top and "commit" in top
-    assert re.findall(r'<a href="(#.*?)">', page) == [f"#{name}" for name in re.findall(r'<h2 id="(.*?)"', page)]
+    top = page[: page.index("<nav>")]
+    assert (
+        "These data cannot tell" in top
+        and "degrees of freedom" in top
+        and "As saved, these minima have less than 95%" in top
+        and "Profile smoke: glyphs:letters (50 classes at 32 px" in top
+        and "commit" in top
+    )
+    assert re.findall(r'<a href="(#.*?)">', page) == [
+        f"#{name}" for name in re.findall(r'<h2 id="(.*?)"', page)
+    ]
     results = json.loads((study / "report" / "results.json").read_text())
-    assert len(results["verdicts"]) == 15 and {test["verdict"] for test in results["verdicts"]} == {"cannot tell"}
-    assert len(results["claims"]) >= 19 and {claim["verdict"] for claim in results["claims"]} <= {"holds", "does not hold", "cannot tell"}
-    assert [file["path"].split("/")[-2] for file in results["files"] if file["kind"] == "passport"] == MINIMA + MINIMA
-    assert all(file["command"].startswith("python -m ") and file["commit"] for file in results["files"])
+    assert len(results["verdicts"]) == 15 and {test["verdict"] for test in results["verdicts"]} == {
+        "cannot tell"
+    }
+    assert len(results["claims"]) >= 19 and {claim["verdict"] for claim in results["claims"]} <= {
+        "holds",
+        "does not hold",
+        "cannot tell",
+    }
+    assert [
+        file["path"].split("/")[-2] for file in results["files"] if file["kind"] == "passport"
+    ] == MINIMA + MINIMA
+    assert all(
+        file["command"].startswith("python -m ") and file["commit"] for file in results["files"]
+    )
 
 
 def report(study, out, *arguments, **changes):
-    return subprocess.run([sys.executable, "-W", "error::RuntimeWarning", "-m", "eval.report", "--out", out, *arguments], cwd=ROOT, capture_output=True, text=True, **changes)
+    return subprocess.run(
+        [
+            sys.executable,
+            "-W",
+            "error::RuntimeWarning",
+            "-m",
+            "eval.report",
+            "--out",
+            out,
+            *arguments,
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        **changes,
+    )
 
 
 def test_the_report_needs_no_torch_and_is_the_same_again(study, tmp_path):
     """make's own command, with a torch that cannot be imported, into a folder beside the first."""
     (tmp_path / "torch.py").write_text("raise ImportError('the report took torch')")
-    command, = make("-n", "report", folder=study).stdout.splitlines()
+    (command,) = make("-n", "report", folder=study).stdout.splitlines()
     again = study / "again"
-    made = subprocess.run(command.replace(f"--out {study}/report", f"--out {again}"), shell=True, cwd=ROOT, capture_output=True, text=True,
-                          env={"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"})
+    made = subprocess.run(
+        command.replace(f"--out {study}/report", f"--out {again}"),
+        shell=True,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
+    )
     assert made.returncode == 0, made.stderr
     for name in "index.html", "summary.csv", "results.json":
         assert (again / name).read_bytes() == (study / "report" / name).read_bytes(), name
     shutil.rmtree(again)
 
 
-def test_a_missing_a_damaged_and_a_foreign_file_are_named_and_the_rest_is_reported_on_request(study, tmp_path):
+def test_a_missing_a_damaged_and_a_foreign_file_are_named_and_the_rest_is_reported_on_request(
+    study, tmp_path
+):
     files = sorted(study.glob("*/training.h5"))
     short, foreign, gone = tmp_path / "passport.h5", tmp_path / "foreign.h5", tmp_path / "gone.h5"
     short.write_bytes(files[0].read_bytes()[:-1])
     foreign.write_bytes(b"\x89HDF\r\n\x1a\n" * 200)
     bad = [short, foreign, gone]
-    for path, words in zip(bad, ("damaged (wrong size)", "not a file that basins made", "No such file")):
+    for path, words in zip(
+        bad, ("damaged (wrong size)", "not a file that basins made", "No such file")
+    ):
         refused = report(study, tmp_path / "out", *files, path)
-        assert refused.returncode == 1 and "Traceback" not in refused.stderr and not (tmp_path / "out").exists()
+        assert (
+            refused.returncode == 1
+            and "Traceback" not in refused.stderr
+            and not (tmp_path / "out").exists()
+        )
         first, second = refused.stderr.strip().splitlines()
         assert first.startswith(f"{path}: ") and words in first and "--partial" in second
     made = report(study, tmp_path / "out", "--partial", *files[1:], *bad)
@@ -111,7 +185,11 @@ def test_a_result_that_lies_in_another_minimum_s_folder_is_named(study, tmp_path
     other.parent.mkdir()
     shutil.copy(own, other)
     refused = report(study, tmp_path / "out", *sorted(study.glob("*/training.h5")), own, other)
-    assert refused.returncode == 1 and f"{other}: is of swa-0, as {own} is; one of them lies in the wrong folder" in refused.stderr
+    assert (
+        refused.returncode == 1
+        and f"{other}: is of swa-0, as {own} is; one of them lies in the wrong folder"
+        in refused.stderr
+    )
 
 
 def test_an_unfinished_study_and_mixed_code_are_said_on_top(study, tmp_path):
@@ -123,11 +201,20 @@ def test_an_unfinished_study_and_mixed_code_are_said_on_top(study, tmp_path):
             file.copy(name, copy)
         copy.attrs.update(file.attrs)
         copy.attrs["code"] = "another"
-    kept = [path for path in files if path.parts[-2:] not in (("swa-0", "finetune-full.h5"), ("noisy_adam-0", "finetune-full.h5"))]
+    kept = [
+        path
+        for path in files
+        if path.parts[-2:]
+        not in (("swa-0", "finetune-full.h5"), ("noisy_adam-0", "finetune-full.h5"))
+    ]
     made = report(study, tmp_path / "out", *kept, other)
     assert made.returncode == 0, made.stderr
     top = (tmp_path / "out" / "index.html").read_text().split("<nav>")[0]
-    assert "different code versions are compared here: finetune full" in top and "not finished: " in top and "noisy_adam-0 has no finetune file" in top
+    assert (
+        "different code versions are compared here: finetune full" in top
+        and "not finished: " in top
+        and "noisy_adam-0 has no finetune file" in top
+    )
 
 
 def test_make_report_names_what_is_missing_and_makes_nothing_else(study, tmp_path):
@@ -138,16 +225,33 @@ def test_make_report_names_what_is_missing_and_makes_nothing_else(study, tmp_pat
 
 def test_the_original_report_s_curves_are_drawn_behind_ours(study, tmp_path):
     results = [*study.glob("*/training.h5"), *study.glob("*/passport.h5"), *study.glob("*/pair.h5")]
-    made = subprocess.run([sys.executable, "-m", "eval.report", "--out", tmp_path, "--reference", "common/paper_curves.json", *results], cwd=ROOT,
-                          capture_output=True, text=True)
+    made = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "eval.report",
+            "--out",
+            tmp_path,
+            "--reference",
+            "common/paper_curves.json",
+            *results,
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert made.returncode == 0, made.stderr[-2000:]
-    with_reference, without = (folder / "figures/gaussian_noise.svg" for folder in (tmp_path, study / "report"))
+    with_reference, without = (
+        folder / "figures/gaussian_noise.svg" for folder in (tmp_path, study / "report")
+    )
     assert with_reference.read_bytes() != without.read_bytes()
 
 
 def test_a_second_make_does_nothing(study):
     assert make("-q", "all", folder=study).returncode == 0
-    assert make("-n", "all", folder=study).stdout.strip().splitlines() == [f"echo 'report: {study}/report/index.html'"]
+    assert make("-n", "all", folder=study).stdout.strip().splitlines() == [
+        f"echo 'report: {study}/report/index.html'"
+    ]
 
 
 def remade(study, *arguments):
@@ -158,26 +262,62 @@ def remade(study, *arguments):
 
 def test_a_touched_method_remakes_its_minima_and_what_follows_alone(study):
     commands = remade(study, "-W", "train/swa.py")
-    assert [command.split()[0] for command in commands if command.startswith("train")] == ["train.swa"]
-    assert {command.split("--minimum ")[1].split()[0].split("/")[-1] for command in commands if "--minimum " in command} == {"swa-0", "swa_last-0"}
+    assert [command.split()[0] for command in commands if command.startswith("train")] == [
+        "train.swa"
+    ]
+    assert {
+        command.split("--minimum ")[1].split()[0].split("/")[-1]
+        for command in commands
+        if "--minimum " in command
+    } == {"swa-0", "swa_last-0"}
     assert all("swa-0" in command for command in commands if command.startswith("eval.pair"))
     assert commands[-1].startswith("eval.report")
 
 
-@pytest.mark.parametrize("change, stages", [
-    (["RUNS=3"], {"finetune.full"}), (["EPOCHS=6"], {"train.adam", "train.noisy_adam", "train.swa", "eval.battery", "eval.pair", "finetune.full"}),
-    (["SEEDS=0 1"], {"train.adam", "train.noisy_adam", "train.swa", "eval.battery", "eval.pair", "finetune.full"}),
-])
+@pytest.mark.parametrize(
+    "change, stages",
+    [
+        (["RUNS=3"], {"finetune.full"}),
+        (
+            ["EPOCHS=6"],
+            {
+                "train.adam",
+                "train.noisy_adam",
+                "train.swa",
+                "eval.battery",
+                "eval.pair",
+                "finetune.full",
+            },
+        ),
+        (
+            ["SEEDS=0 1"],
+            {
+                "train.adam",
+                "train.noisy_adam",
+                "train.swa",
+                "eval.battery",
+                "eval.pair",
+                "finetune.full",
+            },
+        ),
+    ],
+)
 def test_a_changed_number_remakes_what_used_it(change, stages, study):
     commands = remade(study, *change)
     assert {command.split()[0] for command in commands} == stages | {"eval.report"}
     if change == ["SEEDS=0 1"]:
-        assert all("-1" in command for command in commands if not command.startswith(("eval.report", "common.prepare")))
+        assert all(
+            "-1" in command
+            for command in commands
+            if not command.startswith(("eval.report", "common.images.prepare"))
+        )
     assert remade(study) == []  # to look at what a change would do changes nothing
 
 
 def test_swa_last_is_swa_s_last_iterate(study):
-    assert (study / "swa_last-0/weights.safetensors").read_bytes() == (study / "swa-0/last.safetensors").read_bytes()
+    assert (study / "swa_last-0/weights.safetensors").read_bytes() == (
+        study / "swa-0/last.safetensors"
+    ).read_bytes()
 
 
 def test_every_result_says_where_it_comes_from(study):
@@ -185,23 +325,55 @@ def test_every_result_says_where_it_comes_from(study):
     assert len(results) == 2 + 3 + 4 + 4 + 4 + 3
     for path in results:
         with h5py.File(path) as file:
-            assert {"command", "settings", "seed", "code", "commit", "versions", "device", "fingerprint", "kind"} <= set(file.attrs), path
+            assert {
+                "command",
+                "settings",
+                "seed",
+                "code",
+                "commit",
+                "versions",
+                "device",
+                "fingerprint",
+                "kind",
+            } <= set(file.attrs), path
             assert file.attrs["command"].startswith("python -m ")
 
 
 def test_nothing_is_left_beside_the_results(study):
     names = {path.name for path in study.rglob("*") if path.is_file()}
-    assert not [name for name in names if name.startswith(".") or ".part" in name or "resume" in name]
+    assert not [
+        name for name in names if name.startswith(".") or ".part" in name or "resume" in name
+    ]
 
 
 def test_an_unknown_profile_or_a_missing_folder_is_one_line(tmp_path):
-    for arguments, message in (["PROFILE=none", "help"], "no such profile; there are"), (["PROFILE=small", "all"], "needs IMAGENET=folder"):
-        asked = subprocess.run(["make", *arguments, "PYTHON=python", f"A={tmp_path}/x"], cwd=ROOT, capture_output=True, text=True)
-        assert asked.returncode != 0 and message in asked.stderr and len(asked.stderr.strip().splitlines()) == 1
+    for arguments, message in (
+        (["PROFILE=none", "help"], "no such profile; there are"),
+        (["PROFILE=small", "all"], "needs IMAGENET=folder"),
+    ):
+        asked = subprocess.run(
+            ["make", *arguments, "PYTHON=python", f"A={tmp_path}/x"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+        assert (
+            asked.returncode != 0
+            and message in asked.stderr
+            and len(asked.stderr.strip().splitlines()) == 1
+        )
         assert not (tmp_path / "x").exists()
 
 
 def test_pairs_follow_the_protocol():
     assert words("PAIRS") == [
-        "adam-0--adam-1", "adam-0--noisy_adam-1", "adam-0--swa-1", "noisy_adam-0--noisy_adam-1", "noisy_adam-0--swa-1", "swa-0--swa-1",
-        "adam-0--noisy_adam-0", "adam-0--swa-0", "noisy_adam-0--swa-0"]
+        "adam-0--adam-1",
+        "adam-0--noisy_adam-1",
+        "adam-0--swa-1",
+        "noisy_adam-0--noisy_adam-1",
+        "noisy_adam-0--swa-1",
+        "swa-0--swa-1",
+        "adam-0--noisy_adam-0",
+        "adam-0--swa-0",
+        "noisy_adam-0--swa-0",
+    ]

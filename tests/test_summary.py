@@ -1,8 +1,9 @@
 """Summaries: values by hand, censoring, and intervals that cover what they claim to cover."""
+
 import numpy as np
 import pytest
 
-from common import summary
+from common.measuring import summary
 
 
 def test_half_of_nothing_is_not_a_number():
@@ -14,10 +15,21 @@ def test_half_of_nothing_is_not_a_number():
 def test_values_by_hand():
     correct = np.array([[[1, 1, 1, 1]], [[1, 1, 1, 0]], [[1, 0, 0, 0]]], bool)
     loss = np.array([[[1.0, 1, 1, 1]], [[1.5, 1.5, 1.5, 1.5]], [[3, 3, 3, 3]]], np.float32)
-    found = {name: values[..., 0].tolist() for name, values in summary.of([0, 0.1, 0.2], loss, correct, loss[0, 0], correct[0, 0]).items()}
-    assert found["accuracy"] == [1, 0.75, 0.25] == found["accuracy_relative"] and found["loss_change"] == [0, 0.5, 2]
-    assert found["mean_accuracy"] == pytest.approx(2 / 3) and found["mean_loss_change"] == pytest.approx(2.5 / 3)
-    assert found["half_accuracy_level"] == pytest.approx(0.15) and found["one_nat_level"] == pytest.approx(0.1 + 0.1 / 3)
+    found = {
+        name: values[..., 0].tolist()
+        for name, values in summary.of(
+            [0, 0.1, 0.2], loss, correct, loss[0, 0], correct[0, 0]
+        ).items()
+    }
+    assert found["accuracy"] == [1, 0.75, 0.25] == found["accuracy_relative"] and found[
+        "loss_change"
+    ] == [0, 0.5, 2]
+    assert found["mean_accuracy"] == pytest.approx(2 / 3) and found[
+        "mean_loss_change"
+    ] == pytest.approx(2.5 / 3)
+    assert found["half_accuracy_level"] == pytest.approx(0.15) and found[
+        "one_nat_level"
+    ] == pytest.approx(0.1 + 0.1 / 3)
 
 
 def test_without_a_level_0_the_curve_starts_at_clean():
@@ -31,7 +43,9 @@ def test_a_level_never_reached_is_infinite_and_no_clean_accuracy_has_no_relative
     found = summary.of([0, 1], values, values == 0, values[0, 0], values[0, 0] == 0)
     assert found["half_accuracy_level"].tolist() == found["one_nat_level"].tolist() == [np.inf] * 3
     found = summary.of([0, 1], values, values > 0, values[0, 0], values[0, 0] > 0)
-    assert np.isnan(found["accuracy_relative"]).all() and found["accuracy"].tolist() == [[0, 0, 0]] * 2
+    assert (
+        np.isnan(found["accuracy_relative"]).all() and found["accuracy"].tolist() == [[0, 0, 0]] * 2
+    )
 
 
 def test_an_interval_may_be_open_above():
@@ -39,22 +53,33 @@ def test_an_interval_may_be_open_above():
     rng = np.random.default_rng(0)
     correct = np.ones((2, 1, 400), bool)
     correct[1] = rng.permutation(400) < 198
-    value, low, high = summary.of([0, 1], np.zeros((2, 1, 400)), correct, np.zeros(400), correct[0, 0])["half_accuracy_level"]
+    value, low, high = summary.of(
+        [0, 1], np.zeros((2, 1, 400)), correct, np.zeros(400), correct[0, 0]
+    )["half_accuracy_level"]
     assert value == pytest.approx(1 / 1.01) and 0.8 < low < value and high == np.inf
 
 
 def test_first_crossing_is_the_first():
     curves = np.array([[0, 0, 2, 0], [0, 2, 2, 0], [2, 0, 2, 0.5]], float)
-    assert summary.first_crossing(np.array([0, 1, 3.0]), curves, 1.0).tolist() == [2, 0.5, 0, np.inf]
+    assert summary.first_crossing(np.array([0, 1, 3.0]), curves, 1.0).tolist() == [
+        2,
+        0.5,
+        0,
+        np.inf,
+    ]
 
 
 def test_clean_accuracy_has_its_binomial_error():
     rng = np.random.default_rng(1)
     correct = rng.random((1, 1, 2500)) < 0.45
-    p, low, high = summary.of([0.0], np.zeros(correct.shape), correct, np.zeros(2500), correct[0, 0])["accuracy"][0]
+    p, low, high = summary.of(
+        [0.0], np.zeros(correct.shape), correct, np.zeros(2500), correct[0, 0]
+    )["accuracy"][0]
     error = (p * (1 - p) / 2500) ** 0.5
     assert error == pytest.approx(0.01, abs=0.0005)
-    assert p - low == pytest.approx(1.96 * error, rel=0.1) and high - p == pytest.approx(1.96 * error, rel=0.1)
+    assert p - low == pytest.approx(1.96 * error, rel=0.1) and high - p == pytest.approx(
+        1.96 * error, rel=0.1
+    )
 
 
 @pytest.mark.parametrize("repeat_std", [0.0, 0.5])
@@ -83,6 +108,6 @@ def test_two_way_standard_error():
     for _ in range(2000):
         table = rng.normal(size=(6, 1)) + rng.normal(size=(1, 4)) + rng.normal(size=(6, 4))
         mean, error = summary.crossed(table, [50, 50, 50, 50])
-        errors.append(error ** 2)
+        errors.append(error**2)
         means.append(mean)
     assert np.var(means) <= np.mean(errors) <= 1.3 * np.var(means)

@@ -1,4 +1,5 @@
 """The loop and the methods: golden losses, resume, seeds, and what each method must and must not do."""
+
 import io
 import shutil
 from types import SimpleNamespace
@@ -13,23 +14,46 @@ from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from common import checkpoint, data, device, files, loop, model, pretrain, transfer, weights
+from common import devices, files, replay, seeds
+from common.images import packs
+from common.networks import models, weights
+from common.training import checkpoint, finetuning, loop, pretraining
 
-EXTRA = {"swa": ["--snapshots", "5", "--epochs", "5", "--target", "0.01"]}  # branches after epoch 1, averages from epoch 3
+EXTRA = {
+    "swa": ["--snapshots", "5", "--epochs", "5", "--target", "0.01"]
+}  # branches after epoch 1, averages from epoch 3
 # Running loss of the first epoch (4 steps of 16 images, float32) for --seed 3.
 GOLDEN = {"adam": 0.85153, "noisy_adam": 0.79800, "swa": 0.85153}
 
 
 def train(monkeypatch, method, pack_file, out, *flags):
-    run(monkeypatch, f"train.{method}", "--data", pack_file, "--out", out, *SHORT, *EXTRA.get(method, []), *flags)
+    run(
+        monkeypatch,
+        f"train.{method}",
+        "--data",
+        pack_file,
+        "--out",
+        out,
+        *SHORT,
+        *EXTRA.get(method, []),
+        *flags,
+    )
     with h5py.File(out / "training.h5") as file:
         curves = {}
-        file.visititems(lambda name, item: curves.update({name: item[()]}) if isinstance(item, h5py.Dataset) and name != "seconds" else None)
+        file.visititems(
+            lambda name, item: (
+                curves.update({name: item[()]})
+                if isinstance(item, h5py.Dataset) and name != "seconds"
+                else None
+            )
+        )
     return curves, load_file(out / "weights.safetensors")
 
 
 @pytest.mark.parametrize("method", words("METHODS"))
-def test_resume_is_bit_identical_and_first_losses_are_golden(method, pack_file, tmp_path, monkeypatch):
+def test_resume_is_bit_identical_and_first_losses_are_golden(
+    method, pack_file, tmp_path, monkeypatch
+):
     whole_curves, whole = train(monkeypatch, method, pack_file, tmp_path / "whole", "--seed", 3)
     assert whole_curves["running/loss"][0] == pytest.approx(GOLDEN[method], rel=5e-3)
 
@@ -60,23 +84,40 @@ def test_resume_is_bit_identical_and_first_losses_are_golden(method, pack_file, 
 def test_deterministic_algorithms_give_what_a_cpu_gives_anyway(pack_file, tmp_path, monkeypatch):
     asked, plain = [], train(monkeypatch, "swa", pack_file, tmp_path / "plain")[1]
     forward = loop.Run.forward
-    monkeypatch.setattr(loop.Run, "forward", lambda *words: asked.append(torch.are_deterministic_algorithms_enabled()) or forward(*words))
+    monkeypatch.setattr(
+        loop.Run,
+        "forward",
+        lambda *words: (
+            asked.append(torch.are_deterministic_algorithms_enabled()) or forward(*words)
+        ),
+    )
     found = train(monkeypatch, "swa", pack_file, tmp_path / "deterministic", "--deterministic")[1]
     assert all(asked) and all(torch.equal(found[name], plain[name]) for name in plain)
-    device.choose("cpu")
+    devices.choose("cpu")
     assert not torch.are_deterministic_algorithms_enabled()
 
 
 def test_changed_settings_start_over_and_say_so(pack_file, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(pretrain, "finish", lambda run: None)
+    monkeypatch.setattr(pretraining, "finish", lambda run: None)
     for flags in ["--lr", "1e-3"], ["--lr", "2e-3"]:
-        run(monkeypatch, "train.adam", "--data", pack_file, "--out", tmp_path / "adam-0", *SHORT, *flags)
+        run(
+            monkeypatch,
+            "train.adam",
+            "--data",
+            pack_file,
+            "--out",
+            tmp_path / "adam-0",
+            *SHORT,
+            *flags,
+        )
     assert "adam-0 starts over: " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("changed", ["data", "code", "a flipped bit", "nothing"])
-def test_a_checkpoint_of_other_data_or_code_or_a_damaged_one_is_not_continued(changed, pack_file, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(pretrain, "finish", lambda run: None)
+def test_a_checkpoint_of_other_data_or_code_or_a_damaged_one_is_not_continued(
+    changed, pack_file, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(pretraining, "finish", lambda run: None)
     flags = ["--out", tmp_path / "adam-0", *SHORT]
     run(monkeypatch, "train.adam", "--data", pack_file, *flags)
     assert saved_epoch(tmp_path / "adam-0" / "resume.h5") == 1
@@ -91,10 +132,14 @@ def test_a_checkpoint_of_other_data_or_code_or_a_damaged_one_is_not_continued(ch
     capsys.readouterr()
     run(monkeypatch, "train.adam", "--data", pack_file, *flags)
     printed = capsys.readouterr().out
-    assert ("continues after epoch 1" in printed) == (changed == "nothing") and ("starts over" in printed) == (changed != "nothing")
+    assert ("continues after epoch 1" in printed) == (changed == "nothing") and (
+        "starts over" in printed
+    ) == (changed != "nothing")
 
 
-def test_methods_of_one_seed_share_start_and_swa_leaves_adam_s_trajectory_at_the_branch(pack_file, tmp_path, monkeypatch):
+def test_methods_of_one_seed_share_start_and_swa_leaves_adam_s_trajectory_at_the_branch(
+    pack_file, tmp_path, monkeypatch
+):
     flags = ["--epochs", "5", "--decay-from", "0.2", "--target", "1"]
     adam, _ = train(monkeypatch, "adam", pack_file, tmp_path / "adam-0", *flags)
     swa, _ = train(monkeypatch, "swa", pack_file, tmp_path / "swa-0", *flags)
@@ -105,7 +150,11 @@ def test_methods_of_one_seed_share_start_and_swa_leaves_adam_s_trajectory_at_the
 def test_noisy_adam_runs_one_train_mode_forward_a_step(pack_file, tmp_path, monkeypatch):
     seen = []
     forward = loop.Run.forward
-    monkeypatch.setattr(loop.Run, "forward", lambda self, images, labels: seen.append(images) or forward(self, images, labels))
+    monkeypatch.setattr(
+        loop.Run,
+        "forward",
+        lambda self, images, labels: seen.append(images) or forward(self, images, labels),
+    )
     trained = train(monkeypatch, "noisy_adam", pack_file, tmp_path / "noisy_adam-0")[1]
     steps = 2 * (70 // 16)
     assert len(seen) == steps
@@ -115,16 +164,16 @@ def test_noisy_adam_runs_one_train_mode_forward_a_step(pack_file, tmp_path, monk
 
 
 def test_swa_of_one_snapshot_is_that_snapshot():
-    net, average = model.build("resnet18", 5, seed=1), weights.Average()
+    net, average = models.build("resnet18", 5, seed=1), weights.Average()
     average.update(net)
-    other = model.build("resnet18", 5, seed=2)
+    other = models.build("resnet18", 5, seed=2)
     average.copy_to(other)
     for (name, value), copied in zip(net.named_parameters(), other.parameters()):
         assert torch.equal(value, copied), name
 
 
 def test_swa_averages_equally():
-    average, nets = weights.Average(), [model.build("resnet18", 5, seed=seed) for seed in range(3)]
+    average, nets = weights.Average(), [models.build("resnet18", 5, seed=seed) for seed in range(3)]
     for net in nets:
         average.update(net)
     expected = torch.stack([net.conv1.weight for net in nets]).double().mean(0)
@@ -142,8 +191,16 @@ def saved_epoch(path):
         return torch.load(io.BytesIO(file["saved"][()]), weights_only=True)["epoch"]
 
 
-@pytest.mark.parametrize("where, message", [(6, r"loss is not finite at step 3 of epoch 2 \(lr 0.0005\)"), (8, "weights are not finite after the last step of epoch 2")])
-def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(where, message, pack_file, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "where, message",
+    [
+        (6, r"loss is not finite at step 3 of epoch 2 \(lr 0.0005\)"),
+        (8, "weights are not finite after the last step of epoch 2"),
+    ],
+)
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(
+    where, message, pack_file, tmp_path, monkeypatch
+):
     """4 steps an epoch; the loss of step 7, or the gradient of step 8, overflows."""
     forward, seen = loop.Run.forward, []
 
@@ -158,20 +215,37 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(where, messa
 
     monkeypatch.setattr(loop.Run, "forward", overflow)
     with pytest.raises(SystemExit, match=message):
-        run(monkeypatch, "train.adam", "--data", pack_file, "--out", tmp_path, *SHORT, "--decay-from", 0.5)
-    assert saved_epoch(tmp_path / "resume.h5") == 1 and not (tmp_path / "weights.safetensors").exists()
+        run(
+            monkeypatch,
+            "train.adam",
+            "--data",
+            pack_file,
+            "--out",
+            tmp_path,
+            *SHORT,
+            "--decay-from",
+            0.5,
+        )
+    assert (
+        saved_epoch(tmp_path / "resume.h5") == 1 and not (tmp_path / "weights.safetensors").exists()
+    )
 
 
-@pytest.mark.parametrize("flags, message", [
-    (["--batch-size", "1000"], "larger than the 70 training images"),
-    (["--arch", "resnet0"], "no such network"),
-])
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--batch-size", "1000"], "larger than the 70 training images"),
+        (["--arch", "resnet0"], "no such network"),
+    ],
+)
 def test_one_clear_line(flags, message, pack_file, tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match=message):
         run(monkeypatch, "train.adam", "--data", pack_file, "--out", tmp_path, *SHORT, *flags)
 
 
-@pytest.mark.parametrize("flags", [["--lr", "-1"], ["--epochs", "0"], ["--lr", "nan"], ["--seed", "x"]])
+@pytest.mark.parametrize(
+    "flags", [["--lr", "-1"], ["--epochs", "0"], ["--lr", "nan"], ["--seed", "x"]]
+)
 def test_flags_are_checked(flags, pack_file, tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
         run(monkeypatch, "train.adam", "--data", pack_file, "--out", tmp_path, *flags)
@@ -195,18 +269,41 @@ def test_finetuning_makes_only_missing_runs(pack_file, minimum, tmp_path, monkey
         # The head is excluded; without it, `all` is the weights, BatchNorm and nothing else.
         total = np.hypot(file["distance/weights"][()], file["distance/batchnorm"][()])
         np.testing.assert_allclose(file["distance/all"][()], total, rtol=1e-9)
-        np.testing.assert_allclose(file["distance/with_head"][()], np.hypot(file["distance/all"][()], file["distance/head"][()]), rtol=1e-9)
-        modules = [file[f"distance/{name}"][()] for name in ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")]
-        np.testing.assert_allclose(file["distance/all"][()], np.sqrt(np.square(modules).sum(0)), rtol=1e-9)
-        assert (file["path/all"][:, 0] == 0).all() and (file["path/all"][:, 1] > file["distance/all"][:, 1]).all()  # 4 steps an epoch
+        np.testing.assert_allclose(
+            file["distance/with_head"][()],
+            np.hypot(file["distance/all"][()], file["distance/head"][()]),
+            rtol=1e-9,
+        )
+        modules = [
+            file[f"distance/{name}"][()]
+            for name in ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")
+        ]
+        np.testing.assert_allclose(
+            file["distance/all"][()], np.sqrt(np.square(modules).sum(0)), rtol=1e-9
+        )
+        assert (file["path/all"][:, 0] == 0).all() and (
+            file["path/all"][:, 1] > file["distance/all"][:, 1]
+        ).all()  # 4 steps an epoch
 
 
 def test_distance_and_path_against_the_steps_themselves(pack_file, minimum, tmp_path, monkeypatch):
     """Three steps of a known length: the path is their sum, the distance what lies between first and last; also when the run was resumed."""
-    args = transfer.parser("").parse_args(["--data", str(pack_file), "--minimum", str(minimum), "--out", str(tmp_path / "f.h5"), "--runs", "1", *SHORT])
+    args = finetuning.parser("").parse_args(
+        [
+            "--data",
+            str(pack_file),
+            "--minimum",
+            str(minimum),
+            "--out",
+            str(tmp_path / "f.h5"),
+            "--runs",
+            "1",
+            *SHORT,
+        ]
+    )
     curves = []
     for interrupted in False, True:
-        run_ = next(transfer.runs(args, __file__))
+        run_ = next(finetuning.runs(args, __file__))
         optimizer = torch.optim.SGD(run_.model.parameters(), lr=1.0)
 
         def positions(first, last):
@@ -222,33 +319,43 @@ def test_distance_and_path_against_the_steps_themselves(pack_file, minimum, tmp_
                     optimizer.step()
                 yield SimpleNamespace(epoch=epoch + 1, last=True)
 
-        transfer.record(run_, positions(0, 1 if interrupted else 2))
+        finetuning.record(run_, positions(0, 1 if interrupted else 2))
         if interrupted:
-            transfer.record(run_, positions(1, 2))
+            finetuning.record(run_, positions(1, 2))
         curves.append({name: values for name, values in run_.curves.items() if "/" in name})
-        length = torch.cat([run_.origin["bn1.weight"], run_.origin["bn1.bias"]]).double().norm().item()
-    assert curves[0].keys() == curves[1].keys() and all(curves[0][name] == pytest.approx(curves[1][name], rel=1e-6) for name in curves[0])
+        length = (
+            torch.cat([run_.origin["bn1.weight"], run_.origin["bn1.bias"]]).double().norm().item()
+        )
+    assert curves[0].keys() == curves[1].keys() and all(
+        curves[0][name] == pytest.approx(curves[1][name], rel=1e-6) for name in curves[0]
+    )
     for group in "all", "batchnorm", "bn1", "with_head":
-        assert curves[0][f"distance/{group}"] == pytest.approx([0, 3, 5], rel=1e-6) and curves[0][f"path/{group}"] == pytest.approx([0, 3, 7], rel=1e-6)
-    assert curves[0]["distance/weights"] == [0, 0, 0] and curves[0]["distance_relative/bn1"] == pytest.approx([0, 3 / length, 5 / length])
+        assert curves[0][f"distance/{group}"] == pytest.approx([0, 3, 5], rel=1e-6) and curves[0][
+            f"path/{group}"
+        ] == pytest.approx([0, 3, 7], rel=1e-6)
+    assert curves[0]["distance/weights"] == [0, 0, 0] and curves[0][
+        "distance_relative/bn1"
+    ] == pytest.approx([0, 3 / length, 5 / length])
 
 
-@pytest.mark.parametrize("curve, expected", [([0.96, 1], 0), ([0.5, 0.9, 1], 1.5), ([0.1, 0.2], np.nan)])
+@pytest.mark.parametrize(
+    "curve, expected", [([0.96, 1], 0), ([0.5, 0.9, 1], 1.5), ([0.1, 0.2], np.nan)]
+)
 def test_epochs_to_target(curve, expected):
-    np.testing.assert_allclose(transfer.epochs_to(0.95, np.array(curve)), expected)
+    np.testing.assert_allclose(finetuning.epochs_to(0.95, np.array(curve)), expected)
 
 
 def test_a_compiled_network_learns_and_saves_the_same_names(pack):
-    net = model.build("resnet18", 5, seed=0)
+    net = models.build("resnet18", 5, seed=0)
     names = list(net.state_dict())
     net.compile(backend="eager")
     net(pack.batch(torch.arange(4))[0])
     assert list(net.state_dict()) == names
-    assert device.derive("a", 1) == device.derive("a", 1) != device.derive("a", 2)
+    assert seeds.derive("a", 1) == seeds.derive("a", 1) != seeds.derive("a", 2)
 
 
 def test_an_unfinished_run_leaves_no_minimum(pack_file, tmp_path, monkeypatch):
-    monkeypatch.setattr(pretrain, "finish", lambda run: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(pretraining, "finish", lambda run: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         run(monkeypatch, "train.adam", "--data", pack_file, "--out", tmp_path / "adam-0", *SHORT)
     assert sorted(path.name for path in (tmp_path / "adam-0").iterdir()) == ["resume.h5"]
@@ -257,7 +364,7 @@ def test_an_unfinished_run_leaves_no_minimum(pack_file, tmp_path, monkeypatch):
 
 def test_resnet18_is_torchvision_s():
     """The same names, initial weights and logits; what `build` made of it at any seed before it was written here."""
-    ours = model.build("resnet18", 50, seed=3)
+    ours = models.build("resnet18", 50, seed=3)
     torch.manual_seed(3)
     theirs = torchvision.models.resnet18(num_classes=50)
     assert list(ours.state_dict()) == list(theirs.state_dict())
@@ -281,7 +388,9 @@ class Tape(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         out = function(*args, **(kwargs or {}))
-        assert function is not torch.ops.aten._local_scalar_dense.default, "a step that asks for a value waits for the device"
+        assert function is not torch.ops.aten._local_scalar_dense.default, (
+            "a step that asks for a value waits for the device"
+        )
         self.calls.append((function, args, kwargs or {}, out))
         return out
 
@@ -293,11 +402,14 @@ class Tape(TorchDispatchMode):
             for function, args, kwargs, out in self.calls:
                 for old, new in zip(*map(tree_leaves, (out, function(*args, **kwargs)))):
                     if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():
-                        old.detach().view(new.shape).copy_(new)  # its shape may have been changed in place since
+                        old.detach().view(new.shape).copy_(
+                            new
+                        )  # its shape may have been changed in place since
 
 
-class Taped(device.Replayed):
+class Taped(replay.Replayed):
     """Replayed, as on a GPU, with a tape for the graph."""
+
     tapes = []
 
     def __init__(self, body, generator, enabled):
@@ -311,26 +423,52 @@ class Taped(device.Replayed):
         return self.tapes[-1]
 
 
-@pytest.mark.parametrize("script", [f"train.{name}" for name in words("METHODS")] + [f"finetune.{name}" for name in words("MODES")])
+@pytest.mark.parametrize(
+    "script",
+    [f"train.{name}" for name in words("METHODS")]
+    + [f"finetune.{name}" for name in words("MODES")],
+)
 def test_a_whole_step_replays_as_one_graph(script, pack_file, minimum, tmp_path, monkeypatch):
     """Forward, noise, backward, update, path and metrics, recorded once and replayed, give what they give step by step, to the last bit.
 
     So do images that are read from the file between the replays.
     """
     results = []
-    for way in ["plain", "replayed", "read"][:3 if script == "train.noisy_adam" else 2]:
+    for way in ["plain", "replayed", "read"][: 3 if script == "train.noisy_adam" else 2]:
         if way != "plain":
-            monkeypatch.setattr(loop.devices, "Replayed", Taped)
+            monkeypatch.setattr(loop.replay, "Replayed", Taped)
             Taped.tapes.clear()
         if way == "read":
-            monkeypatch.setattr(data, "room", lambda device: 1)
+            monkeypatch.setattr(packs, "room", lambda device: 1)
         out = tmp_path / way
-        own = ["--minimum", minimum, "--out", out / "runs.h5", "--runs", 1] if "finetune" in script else ["--out", out]
-        run(monkeypatch, script, "--data", pack_file, *own, *SHORT, *EXTRA.get(script.split(".")[1], []), "--decay-from", 0.1)
+        own = (
+            ["--minimum", minimum, "--out", out / "runs.h5", "--runs", 1]
+            if "finetune" in script
+            else ["--out", out]
+        )
+        run(
+            monkeypatch,
+            script,
+            "--data",
+            pack_file,
+            *own,
+            *SHORT,
+            *EXTRA.get(script.split(".")[1], []),
+            "--decay-from",
+            0.1,
+        )
         with h5py.File(next(out.glob("*.h5"))) as file:
             curves = {}
-            file.visititems(lambda name, item: curves.update({name: item[()]}) if isinstance(item, h5py.Dataset) and name != "seconds" else None)
-        results.append((curves, load_file(out / "weights.safetensors") if "train" in script else {}))
+            file.visititems(
+                lambda name, item: (
+                    curves.update({name: item[()]})
+                    if isinstance(item, h5py.Dataset) and name != "seconds"
+                    else None
+                )
+            )
+        results.append(
+            (curves, load_file(out / "weights.safetensors") if "train" in script else {})
+        )
     assert len(Taped.tapes) == 1 and len(Taped.tapes[0].calls) > 500 and not Taped.tapes[0].fresh
     for replayed in results[1:]:
         for own, other in zip(results[0], replayed):
@@ -352,7 +490,7 @@ def test_a_compiled_step_is_the_step(pack_file, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "fit", compiled)
     curves, saved = train(monkeypatch, "noisy_adam", pack_file, tmp_path / "compiled")
     np.testing.assert_allclose(curves["running/loss"], plain["running/loss"], rtol=1e-3)
-    assert set(saved) == set(model.build("resnet18", 5, 0).state_dict())
+    assert set(saved) == set(models.build("resnet18", 5, 0).state_dict())
 
 
 @pytest.mark.parametrize("size", [32, 64, 40])
@@ -360,7 +498,10 @@ def test_convolutions_on_small_maps_are_those_of_pytorch(size):
     """Output and every gradient, in float64, of all 20 convolutions."""
     images = torch.rand(3, 3, size, size, dtype=torch.float64)
     results = []
-    for build in lambda: model.build("resnet18", 7, seed=0), lambda: torchvision.models.resnet18(num_classes=7):
+    for build in (
+        lambda: models.build("resnet18", 7, seed=0),
+        lambda: torchvision.models.resnet18(num_classes=7),
+    ):
         net = build().double()
         if results:
             net.load_state_dict(results[0][0].state_dict())

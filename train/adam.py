@@ -1,9 +1,10 @@
 """Adam: the plain pretraining of the report. Adam with coupled weight decay on clean images."""
-from common import loop, pretrain
+
+from common.training import loop, pretraining
 
 
 def main():
-    run = pretrain.setup(pretrain.parser(__doc__).parse_args())
+    run = pretraining.setup(pretraining.parser(__doc__).parse_args())
     optimizer = loop.adam(run)
 
     def step(images, labels):
@@ -13,7 +14,7 @@ def main():
 
     for _ in loop.fit(run, step, optimizer):
         pass
-    pretrain.finish(run)
+    pretraining.finish(run)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,21 @@
 
 The step is the only forward pass in train mode, so BatchNorm's statistics are those of noisy images alone.
 """
-from common import cli, loop, pretrain
+
+from common import cli
+from common.training import loop, pretraining
 
 
 def main():
-    parser = pretrain.parser(__doc__)
-    parser.add_argument("--sigma", type=cli.amount, default=0.05, help="standard deviation of the noise; images are in [0, 1]")
+    parser = pretraining.parser(__doc__)
+    parser.add_argument(
+        "--sigma",
+        type=cli.amount,
+        default=0.05,
+        help="standard deviation of the noise; images are in [0, 1]",
+    )
     args = parser.parse_args()
-    run = pretrain.setup(args)
+    run = pretraining.setup(args)
     optimizer = loop.adam(run)
 
     def step(images, labels):
@@ -19,7 +26,7 @@ def main():
 
     for _ in loop.fit(run, step, optimizer):
         pass
-    pretrain.finish(run)
+    pretraining.finish(run)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 # Greek letters that no Latin capital resembles: no Α, Β, Ε, ..., nor the small forms ι κ ν ο ρ τ υ χ, which differ from
 # I K V O P T Y X by little more than size. Where both cases appear (Γγ, Δδ, Λλ, Ξξ, Ππ, Σσ, Φφ, Ωω) the shapes differ.
-LETTERS = list("ABCDEFGHIJKLMNOPQRSTUVWXYZ" "ΓΔΘΛΞΠΣΦΨΩ" "αβγδεζηλμξπσφω")
+LETTERS = list("ABCDEFGHIJKLMNOPQRSTUVWXYZΓΔΘΛΞΠΣΦΨΩαβγδεζηλμξπσφω")
 DIGITS = list("0123456789")
 
 # The faces that ship with matplotlib and hold both alphabets.
@@ -31,18 +31,30 @@ OVERSAMPLING = 3
 @lru_cache(maxsize=4 * len(FACES))
 def _stencil(character: str, face: str, em: int) -> Image.Image:
     """Coverage of an upright character, ink box centred: mode "L", (2 em, 2 em) pixels."""
-    path = Path(find_spec("matplotlib").origin).with_name("mpl-data").joinpath("fonts", "ttf", f"{face}.ttf")
+    path = (
+        Path(find_spec("matplotlib").origin)
+        .with_name("mpl-data")
+        .joinpath("fonts", "ttf", f"{face}.ttf")
+    )
     font = ImageFont.truetype(str(path), em)
     left, top, right, bottom = font.getbbox(character)
     stencil = Image.new("L", (2 * em, 2 * em))
-    ImageDraw.Draw(stencil).text((em - (left + right) / 2, em - (top + bottom) / 2), character, fill=255, font=font)
+    ImageDraw.Draw(stencil).text(
+        (em - (left + right) / 2, em - (top + bottom) / 2), character, fill=255, font=font
+    )
     return stencil
 
 
 def _uneven(level: np.ndarray, spread: float, side: int, rng: np.random.Generator) -> Image.Image:
     """A soft RGB background of (side, side) pixels around the colour `level` (3,), in [0, 1]."""
-    coarse = np.clip(level + rng.normal(0.0, spread, (3, 3, 1)) + rng.normal(0.0, spread / 2, (3, 3, 3)), 0.0, 1.0)
-    return Image.fromarray((255 * coarse).astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
+    coarse = np.clip(
+        level + rng.normal(0.0, spread, (3, 3, 1)) + rng.normal(0.0, spread / 2, (3, 3, 3)),
+        0.0,
+        1.0,
+    )
+    return Image.fromarray((255 * coarse).astype(np.uint8)).resize(
+        (side, side), Image.Resampling.BICUBIC
+    )
 
 
 def draw(character: str, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -69,7 +81,11 @@ def draw(character: str, size: int, rng: np.random.Generator) -> np.ndarray:
     for _ in range(rng.integers(0, 5)):
         ends = rng.uniform(0.0, side, 4).tolist()
         shade = paper_colour + rng.uniform(0.3, 0.7) * (ink_colour - paper_colour)
-        pen.line(ends, fill=tuple((255 * shade).astype(int).tolist()), width=round(rng.uniform(0.02, 0.05) * side))
+        pen.line(
+            ends,
+            fill=tuple((255 * shade).astype(int).tolist()),
+            width=round(rng.uniform(0.02, 0.05) * side),
+        )
 
     # Image.transform wants the map from output to input pixels, hence the inverse of scale * rotation * shear.
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -86,7 +102,11 @@ def draw(character: str, size: int, rng: np.random.Generator) -> np.ndarray:
     return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
 
 
-def image(classes: list[str], label: int, split: int, index: int, size: int, seed: int) -> np.ndarray:
+def image(
+    classes: list[str], label: int, split: int, index: int, size: int, seed: int
+) -> np.ndarray:
     """Image number `index` of class `classes[label]`; `split` is 0 train, 1 val, 2 test: uint8 RGB, (size, size, 3)."""
     # The code point, not the label, keys the stream: letter 0 and digit 0 must not share face, place and background.
-    return draw(classes[label], size, np.random.default_rng([seed, split, ord(classes[label]), index]))
+    return draw(
+        classes[label], size, np.random.default_rng([seed, split, ord(classes[label]), index])
+    )

@@ -1,8 +1,9 @@
 """The network: ResNet18, or a torchvision model by name; its head, and its file, which loads without this project:
 
-    model = torchvision.models.resnet18(num_classes=50)
-    model.load_state_dict(safetensors.torch.load_file("weights.safetensors"), strict=True)
+model = torchvision.models.resnet18(num_classes=50)
+model.load_state_dict(safetensors.torch.load_file("weights.safetensors"), strict=True)
 """
+
 import json
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from common import conv, files
+from common import files
+from common.networks import small_maps
 
 
 class Block(nn.Module):
@@ -19,9 +21,21 @@ class Block(nn.Module):
 
     def __init__(self, inputs, outputs, stride):
         super().__init__()
-        shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)) if stride > 1 else nn.Identity()
-        self.conv1, self.bn1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs)
-        self.conv2, self.bn2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs)
+        shortcut = (
+            nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+            )
+            if stride > 1
+            else nn.Identity()
+        )
+        self.conv1, self.bn1 = (
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
+        self.conv2, self.bn2 = (
+            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
         self.relu, self.downsample = nn.ReLU(inplace=True), shortcut
 
     def forward(self, images):
@@ -37,7 +51,13 @@ class ResNet18(nn.Module):
         self.conv1, self.bn1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64)
         self.relu, self.maxpool = nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)
         for stage, (inputs, outputs) in enumerate([(64, 64), (64, 128), (128, 256), (256, 512)], 1):
-            setattr(self, f"layer{stage}", nn.Sequential(Block(inputs, outputs, outputs // inputs), Block(outputs, outputs, 1)))
+            setattr(
+                self,
+                f"layer{stage}",
+                nn.Sequential(
+                    Block(inputs, outputs, outputs // inputs), Block(outputs, outputs, 1)
+                ),
+            )
         self.avgpool, self.fc = nn.AdaptiveAvgPool2d(1), nn.Linear(512, classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -54,13 +74,14 @@ def build(arch, classes, seed):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = _make(arch, classes)
-    return conv.use_matrix_products(model).to(memory_format=torch.channels_last)
+    return small_maps.use_matrix_products(model).to(memory_format=torch.channels_last)
 
 
 def _make(arch, classes):
     if arch == "resnet18":
         return ResNet18(classes)
     from torchvision import models
+
     if arch not in models.list_models():
         raise SystemExit(f"--arch {arch}: torchvision.models has no such network")
     return models.get_model(arch, weights=None, num_classes=classes)
@@ -68,7 +89,9 @@ def _make(arch, classes):
 
 def head(model):
     """(name, module) of the classifier: the last linear layer."""
-    return [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)][-1]
+    return [
+        (name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)
+    ][-1]
 
 
 def replace_head(model, classes, seed):
@@ -82,17 +105,34 @@ def replace_head(model, classes, seed):
 
 def digest(state):
     """sha256 over the names, types, shapes and bytes of a state dict (on the CPU)."""
-    return files.sha256(*[part for name, value in sorted(state.items())
-                          for part in (name, str(value.dtype), list(value.shape), value.contiguous().numpy().tobytes())])
+    return files.sha256(
+        *[
+            part
+            for name, value in sorted(state.items())
+            for part in (
+                name,
+                str(value.dtype),
+                list(value.shape),
+                value.contiguous().numpy().tobytes(),
+            )
+        ]
+    )
 
 
 def save(path, state, **metadata):
     """Writes a state dict as safetensors, whole or not at all; metadata (arch, classes, image_size, data, …) travels inside."""
     state = {name: value.detach().cpu().contiguous() for name, value in state.items()}
-    words = {name: value if isinstance(value, str) else json.dumps(value) for name, value in metadata.items()} | {"sha256": digest(state)}
-    content = safetensors.torch.save(state, words | {"seal": files.sha256(words)})  # the seal: sha256 of all other metadata
+    words = {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in metadata.items()
+    } | {"sha256": digest(state)}
+    content = safetensors.torch.save(
+        state, words | {"seal": files.sha256(words)}
+    )  # the seal: sha256 of all other metadata
     end = 8 + int.from_bytes(content[:8], "little")
-    header = json.dumps(json.loads(content[8:end]), sort_keys=True).encode()  # safetensors' own order of metadata changes from run to run
+    header = json.dumps(
+        json.loads(content[8:end]), sort_keys=True
+    ).encode()  # safetensors' own order of metadata changes from run to run
     header += b" " * (-len(header) % 8)
     with files.whole(path) as part:
         part.write_bytes(len(header).to_bytes(8, "little") + header + content[end:])
@@ -102,22 +142,37 @@ def load(path):
     """(model in eval mode on the CPU, metadata) of a minimum; SystemExit with one line if the file cannot be trusted."""
     path = Path(path)
     if not path.exists():
-        raise SystemExit(f"{path}: no such file; a minimum is a folder that holds weights.safetensors")
+        raise SystemExit(
+            f"{path}: no such file; a minimum is a folder that holds weights.safetensors"
+        )
     try:
         with safetensors.safe_open(path, "pt") as file:
             metadata = dict(file.metadata() or {})
             state = {name: file.get_tensor(name) for name in file.keys()}
     except (safetensors.SafetensorError, OSError) as error:
-        raise SystemExit(f"{path}: not a minimum of ours ({error}); remove it and run make again") from None
+        raise SystemExit(
+            f"{path}: not a minimum of ours ({error}); remove it and run make again"
+        ) from None
     if "seal" not in metadata:
-        raise SystemExit(f"{path}: not a minimum of ours (its metadata lack our seal); remove it and run make again")
+        raise SystemExit(
+            f"{path}: not a minimum of ours (its metadata lack our seal); remove it and run make again"
+        )
     if metadata.pop("seal") != files.sha256(metadata) or metadata["sha256"] != digest(state):
-        raise SystemExit(f"{path}: damaged (its tensors or metadata differ from their sha256); remove it and run make again")
+        raise SystemExit(
+            f"{path}: damaged (its tensors or metadata differ from their sha256); remove it and run make again"
+        )
     metadata |= {name: json.loads(metadata[name]) for name in ("classes", "image_size", "seed")}
     with torch.device("meta"):  # shapes alone, whatever size the metadata ask for
-        shapes = {name: value.shape for name, value in _make(metadata["arch"], len(metadata["classes"])).state_dict().items()}
+        shapes = {
+            name: value.shape
+            for name, value in _make(metadata["arch"], len(metadata["classes"]))
+            .state_dict()
+            .items()
+        }
     if shapes != {name: value.shape for name, value in state.items()}:
-        raise SystemExit(f"{path}: its tensors are not those of {metadata['arch']} with {len(metadata['classes'])} classes; remove it and run make again")
+        raise SystemExit(
+            f"{path}: its tensors are not those of {metadata['arch']} with {len(metadata['classes'])} classes; remove it and run make again"
+        )
     model = build(metadata["arch"], len(metadata["classes"]), seed=0)
     model.load_state_dict(state)
     return model.eval(), metadata

@@ -1,4 +1,5 @@
 """The report as one HTML file that opens anywhere by itself: figures inside, no script, light and dark, phone and print."""
+
 import re
 from html import escape
 
@@ -44,7 +45,14 @@ def table(lines, caption, open_=None):
     lines, rows = list(lines), []
     for i, line in enumerate(lines):
         kind = "group" if i and len(line) < len(lines[0]) else ""
-        cells = [element("td" if i else "th", cell, "long" if len(str(cell)) > 60 else "mid" if len(str(cell)) > 18 else "") for cell in line]
+        cells = [
+            element(
+                "td" if i else "th",
+                cell,
+                "long" if len(str(cell)) > 60 else "mid" if len(str(cell)) > 18 else "",
+            )
+            for cell in line
+        ]
         if kind == "group":
             cells = [f'<td colspan="{len(lines[0])}">{element("div", line[0])}</td>']
         rows.append(f'<tr class="{kind}">{"".join(cells)}</tr>')
@@ -57,8 +65,15 @@ def figure(svg, caption, sources):
     """An SVG figure, its caption, and where its numbers are: `sources` [(link, HDF5 group, command)] a file. It shrinks to a phone's width down to
     half of its size, then scrolls."""
     width = float(re.search(r'width="([\d.]+)pt"', svg)[1]) * 4 / 3
-    svg = svg.replace("<svg", f'<svg role="img" aria-label="{escape(caption)}" style="min-width:{width / 2:.0f}px"', 1)
-    lines = "".join(f'<br><a href="{escape(link)}">{escape(link)}</a> {escape(group)} ← {escape(command)}' for link, group, command in sources)
+    svg = svg.replace(
+        "<svg",
+        f'<svg role="img" aria-label="{escape(caption)}" style="min-width:{width / 2:.0f}px"',
+        1,
+    )
+    lines = "".join(
+        f'<br><a href="{escape(link)}">{escape(link)}</a> {escape(group)} ← {escape(command)}'
+        for link, group, command in sources
+    )
     made = f'<details class="long"><summary>data and commands of this figure</summary>{lines}</details>'
     return f'<figure style="width:{width:.0f}px"><div class="scroll">{svg}</div>{element("figcaption", caption)}{made}</figure>'
 
@@ -66,7 +81,9 @@ def figure(svg, caption, sources):
 def contents(parts):
     """Links to every heading of `parts`."""
     found = re.findall(r'<h2 id="(.*?)"[^>]*>(.*?)</h2>', "".join(parts))
-    return "<nav>" + " ".join(f'<a href="#{anchor}">{words}</a>' for anchor, words in found) + "</nav>"
+    return (
+        "<nav>" + " ".join(f'<a href="#{anchor}">{words}</a>' for anchor, words in found) + "</nav>"
+    )
 
 
 def document(title, parts):

@@ -1,4 +1,5 @@
 """Statistics of the report. Methods are fixed, seeds are the sample: repeats of a level and runs of a minimum are averaged before all else."""
+
 import numpy as np
 from scipy import optimize, stats
 
@@ -7,8 +8,14 @@ LEAST_DF = 5  # below it a correlation gets no interval and no verdict
 
 def mean_std(values):
     """Mean, std (ddof 1; NaN where n is 1) and n over the first axis of `values` (n, …)."""
-    values = np.sort(np.asarray(values, float), axis=0)  # one order of summing: last bits do not depend on the order of files
-    return values.mean(0), values.std(0, ddof=1) if len(values) > 1 else np.full(values.shape[1:], np.nan), len(values)
+    values = np.sort(
+        np.asarray(values, float), axis=0
+    )  # one order of summing: last bits do not depend on the order of files
+    return (
+        values.mean(0),
+        values.std(0, ddof=1) if len(values) > 1 else np.full(values.shape[1:], np.nan),
+        len(values),
+    )
 
 
 def median(values):
@@ -32,7 +39,13 @@ def detectable_difference(values):
     if n < 2 or not std > 0:
         return np.nan
     critical = stats.t.ppf(0.975, n - 1)
-    return float(optimize.brentq(lambda noncentrality: stats.nct.sf(critical, n - 1, noncentrality) - 0.8, 0, 100) * std / np.sqrt(n))
+    return float(
+        optimize.brentq(
+            lambda noncentrality: stats.nct.sf(critical, n - 1, noncentrality) - 0.8, 0, 100
+        )
+        * std
+        / np.sqrt(n)
+    )
 
 
 def ranks(values):
@@ -52,23 +65,41 @@ def correlation(x, y, methods, seeds, covariate=None):
     table, n = _pivot([x, y] + ([] if covariate is None else [covariate]), methods, seeds)
     used = int((np.isfinite(table[0]).sum(1) > 1).sum())  # methods with more than one seed
     most = n - table.shape[1] - len(table) + 1
-    found = {"r": np.nan, "low": np.nan, "high": np.nan, "p": np.nan, "df": np.nan, "df_most": most, "n": n}
+    found = {
+        "r": np.nan,
+        "low": np.nan,
+        "high": np.nan,
+        "p": np.nan,
+        "df": np.nan,
+        "df_most": most,
+        "n": n,
+    }
     if not n or np.isinf(table).any():
         return found
     centred = np.nan_to_num(table - np.nanmean(table, 2, keepdims=True))
     if covariate is not None and (z := centred[2]).any():
         centred = [values - z * (values * z).sum() / (z * z).sum() for values in centred[:2]]
     x, y = centred[:2]
-    if not used or min(np.abs(x).max(), np.abs(y).max()) < 1e-9 * max(1e-9, np.nanmax(np.abs(table[:2]))):
+    if not used or min(np.abs(x).max(), np.abs(y).max()) < 1e-9 * max(
+        1e-9, np.nanmax(np.abs(table[:2]))
+    ):
         return found
     a, b = x @ x.T, y @ y.T
     shared = max(np.trace(a @ b), 1e-300)
     found["r"] = r = float(np.clip((x * y).sum() / np.sqrt(np.trace(a) * np.trace(b)), -1, 1))
-    found["df"] = df = float(min(most, (n - len(a)) / used * np.trace(a) * np.trace(b) / shared - len(table) + 1))
+    found["df"] = df = float(
+        min(most, (n - len(a)) / used * np.trace(a) * np.trace(b) / shared - len(table) + 1)
+    )
     if most >= LEAST_DF:
         half = stats.norm.ppf(0.975) / np.sqrt(df - 1) if df > 1 else np.inf
-        found["low"], found["high"] = np.tanh(np.arctanh(np.clip(r, -1 + 1e-12, 1 - 1e-12)) + np.array([-half, half])).tolist()
-        found["p"] = float(2 * stats.t.sf(abs(r) * np.sqrt(df / max(1 - r * r, 1e-300)), df)) if df > 0 else 1.0
+        found["low"], found["high"] = np.tanh(
+            np.arctanh(np.clip(r, -1 + 1e-12, 1 - 1e-12)) + np.array([-half, half])
+        ).tolist()
+        found["p"] = (
+            float(2 * stats.t.sf(abs(r) * np.sqrt(df / max(1 - r * r, 1e-300)), df))
+            if df > 0
+            else 1.0
+        )
     return found
 
 
@@ -77,7 +108,11 @@ def pooled(x, y, methods):
     x, y, methods = (np.asarray(values) for values in (x, y, methods))
 
     def r(keep):
-        return float(np.corrcoef(x[keep], y[keep])[0, 1]) if keep.sum() > 2 and np.ptp(x[keep]) > 0 and np.ptp(y[keep]) > 0 else np.nan
+        return (
+            float(np.corrcoef(x[keep], y[keep])[0, 1])
+            if keep.sum() > 2 and np.ptp(x[keep]) > 0 and np.ptp(y[keep]) > 0
+            else np.nan
+        )
 
     return r(methods != ""), [r(methods != method) for method in dict.fromkeys(methods)]
 
@@ -96,14 +131,18 @@ def detectable_correlation(df, family):
     if not df > 1:
         return 1.0
     t = stats.t.ppf(1 - 0.025 / family, df)
-    return float(np.tanh(np.arctanh(t / np.sqrt(df + t * t)) + stats.norm.ppf(0.8) / np.sqrt(df - 1)))
+    return float(
+        np.tanh(np.arctanh(t / np.sqrt(df + t * t)) + stats.norm.ppf(0.8) / np.sqrt(df - 1))
+    )
 
 
 def _pivot(columns, methods, seeds):
     """Columns (n,) as a table (columns, methods, seeds), NaN where a cell has no minimum or lacks any of the columns; and the n that are used."""
     columns = np.asarray(columns, float)
     keep = ~np.isnan(columns).any(0)
-    methods, seeds = (np.unique(np.asarray(names)[keep], return_inverse=True) for names in (methods, seeds))
+    methods, seeds = (
+        np.unique(np.asarray(names)[keep], return_inverse=True) for names in (methods, seeds)
+    )
     table = np.full((len(columns), len(methods[0]), len(seeds[0])), np.nan)
     table[:, methods[1], seeds[1]] = columns[:, keep]
     return table, int(keep.sum())

@@ -17,6 +17,7 @@ One unit draw serves all levels because `perturb` draws before its loop, and all
 measurement, split, block, repeat) alone, where a block is 250 images by their place in the split. It draws on the CPU, then moves to the
 device: the same numbers everywhere. Level 0 is never perturbed: it is the clean network.
 """
+
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,7 +25,10 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from common import cli, device as devices, ranks, summary, weights
+from common import cli, devices, seeds
+from common.measuring import summary
+from common.networks import batchnorm, folding, weights
+from common.training import processes
 
 BLOCK = 250
 SPLITS = "train", "test"
@@ -38,21 +42,52 @@ def name_of(module):
 def flags(parser):
     """The flags of everything that measures."""
     parser.add_argument("--data", required=True, metavar="FILE", help="pack of images")
-    parser.add_argument("--images", type=cli.count, default=2500, metavar="N", help="images measured of each of train and test, stratified")
-    parser.add_argument("--batchnorm-images", type=cli.count, default=2500, metavar="N",
-                        help="training images over which BatchNorm statistics are recomputed")
-    parser.add_argument("--batch-size", type=cli.whole, default=0, metavar="N",
-                        help=f"images at once, rounded up to whole blocks of {BLOCK}; 0: {BLOCK} on a CPU, {10 * BLOCK} on a GPU")
-    parser.add_argument("--seed", type=cli.whole, default=0, help="of the random draws; the same for all minima that are compared")
-    parser.add_argument("--precision", default="auto", choices=["auto", "float16", "float32"],
-                        help="of forward passes; gradients are float32. auto: float16 on a GPU, float32 on a CPU")
+    parser.add_argument(
+        "--images",
+        type=cli.count,
+        default=2500,
+        metavar="N",
+        help="images measured of each of train and test, stratified",
+    )
+    parser.add_argument(
+        "--batchnorm-images",
+        type=cli.count,
+        default=2500,
+        metavar="N",
+        help="training images over which BatchNorm statistics are recomputed",
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=cli.whole,
+        default=0,
+        metavar="N",
+        help=f"images at once, rounded up to whole blocks of {BLOCK}; 0: {BLOCK} on a CPU, {10 * BLOCK} on a GPU",
+    )
+    parser.add_argument(
+        "--seed",
+        type=cli.whole,
+        default=0,
+        help="of the random draws; the same for all minima that are compared",
+    )
+    parser.add_argument(
+        "--precision",
+        default="auto",
+        choices=["auto", "float16", "float32"],
+        help="of forward passes; gradients are float32. auto: float16 on a GPU, float32 on a CPU",
+    )
     devices.flags(parser)
     return parser
 
 
 def family(module):
     """What a measurement perturbs: "inputs" (or, `clean`, nothing at its one level), "weights", or "scalar": it has no levels."""
-    return "weights" if hasattr(module, "perturb_weight") else "inputs" if hasattr(module, "LEVELS") else "scalar"
+    return (
+        "weights"
+        if hasattr(module, "perturb_weight")
+        else "inputs"
+        if hasattr(module, "LEVELS")
+        else "scalar"
+    )
 
 
 class Bench:
@@ -63,23 +98,31 @@ class Bench:
     """
 
     def __init__(self, model, pack, args):
-        self.model, self.pack, self.seed = model.to(pack.device).eval().requires_grad_(False), pack, args.seed
+        self.model, self.pack, self.seed = (
+            model.to(pack.device).eval().requires_grad_(False),
+            pack,
+            args.seed,
+        )
         self.dtype = devices.measuring_dtype(pack.device, args.precision)
-        self.net, self.fast, self.refold = weights.fold(self.model, self.dtype)
+        self.net, self.fast, self.refold = folding.fold(self.model, self.dtype)
         if self.fast is self.net:  # also where a network could not be folded
             self.dtype = torch.float32
         if pack.device.type == "cuda" and not args.no_compile and self.fast is not self.model:
             self.fast.compile(dynamic=False)
         self.splits = {split: pack.subset(split, args.images) for split in SPLITS}
         self.batchnorm_images = pack.subset("train", args.batchnorm_images)
-        self.blocks = -(-(args.batch_size or (10 * BLOCK if pack.device.type == "cuda" else BLOCK)) // BLOCK)
-        self.blocks = min(self.blocks, -(-args.images // (BLOCK * ranks.WORLD)))  # each process has some
+        self.blocks = -(
+            -(args.batch_size or (10 * BLOCK if pack.device.type == "cuda" else BLOCK)) // BLOCK
+        )
+        self.blocks = min(
+            self.blocks, -(-args.images // (BLOCK * processes.WORLD))
+        )  # each process has some
         self.cleaned = {}
 
     def settle(self, recompute=False):
         """After weights moved: BatchNorm's statistics become those of the moved weights, if asked, and `net` follows."""
         if recompute:
-            weights.recompute_batchnorm(self.model, self.pack, self.batchnorm_images, dtype=self.dtype)
+            batchnorm.recompute(self.model, self.pack, self.batchnorm_images, dtype=self.dtype)
         self.refold()
 
     @contextmanager
@@ -94,14 +137,18 @@ class Bench:
         if batchnorm not in self.cleaned:
             with self.moved():
                 self.settle(batchnorm == "recomputed")
-                self.cleaned[batchnorm] = {split: [values[0] for values in self.sweep(split)] for split in self.splits}
+                self.cleaned[batchnorm] = {
+                    split: [values[0] for values in self.sweep(split)] for split in self.splits
+                }
         return self.cleaned[batchnorm]
 
     @torch.no_grad()
     def sweep(self, split, perturb=None, levels=(0.0,), seed=(), **keywords):
         """Loss (nats, float32) and correctness (bool) of every image of `split` at every level: two (L, N) tensors on the device."""
         found = self._sweep(self.fast, split, perturb, levels, seed, keywords)
-        if self.fast is not self.net and not found[0].isfinite().all():  # beyond 65,504, float16's largest
+        if (
+            self.fast is not self.net and not found[0].isfinite().all()
+        ):  # beyond 65,504, float16's largest
             found = self._sweep(self.net, split, perturb, levels, seed, keywords)
         return found
 
@@ -110,20 +157,37 @@ class Bench:
         dtype = self.dtype if net is self.fast else torch.float32
         for first in range(0, len(blocks), self.blocks):
             members = range(first, min(first + self.blocks, len(blocks)))
-            if first // self.blocks % ranks.WORLD != ranks.RANK:  # another process's: its place in the sum over all
-                nothing = torch.zeros(len(levels), sum(len(blocks[member]) for member in members), device=self.pack.device)
+            if (
+                first // self.blocks % processes.WORLD != processes.RANK
+            ):  # another process's: its place in the sum over all
+                nothing = torch.zeros(
+                    len(levels),
+                    sum(len(blocks[member]) for member in members),
+                    device=self.pack.device,
+                )
                 loss.append(nothing), correct.append(nothing.byte())
                 continue
             loaded = [self.pack.batch(blocks[member]) for member in members]
             labels = torch.cat([own for _, own in loaded])
-            generators = [devices.generator("cpu", self.seed, *seed, split, member) for member in members]
-            levelwise = [perturb(images, own, levels, generator, self.net, **keywords) if perturb else [images]
-                         for (images, own), generator in zip(loaded, generators)]
+            generators = [
+                seeds.generator("cpu", self.seed, *seed, split, member) for member in members
+            ]
+            levelwise = [
+                perturb(images, own, levels, generator, self.net, **keywords)
+                if perturb
+                else [images]
+                for (images, own), generator in zip(loaded, generators)
+            ]
             with devices.memory(BLOCK * self.blocks):
-                logits = [net(torch.cat(images).to(dtype)).float() for images in zip(*levelwise, strict=True)]
-            loss.append(torch.stack([cross_entropy(level, labels, reduction="none") for level in logits]))
+                logits = [
+                    net(torch.cat(images).to(dtype)).float()
+                    for images in zip(*levelwise, strict=True)
+                ]
+            loss.append(
+                torch.stack([cross_entropy(level, labels, reduction="none") for level in logits])
+            )
             correct.append(torch.stack([level.argmax(1) == labels for level in logits]).byte())
-        return ranks.total(torch.cat(loss, 1)), ranks.total(torch.cat(correct, 1)).bool()
+        return processes.total(torch.cat(loss, 1)), processes.total(torch.cat(correct, 1)).bool()
 
 
 def measure_inputs(bench, module, levels, repeats, splits, keywords):
@@ -131,15 +195,24 @@ def measure_inputs(bench, module, levels, repeats, splits, keywords):
     for split in splits:
         for repeat in range(repeats):
             own = {"repeat": module.REPEATS[repeat]} if isinstance(module.REPEATS, list) else {}
-            yield split, repeat, *bench.sweep(split, module.perturb, levels, (name_of(module), repeat), **keywords, **own)
+            yield (
+                split,
+                repeat,
+                *bench.sweep(
+                    split, module.perturb, levels, (name_of(module), repeat), **keywords, **own
+                ),
+            )
 
 
 def measure_weights(bench, module, levels, repeats, splits, found, recompute):
     """The same for a perturbation of the weights `found`: one draw a repeat, for all levels, minima and splits."""
     for repeat in range(repeats):
         with bench.moved(), torch.no_grad():
-            generator = devices.generator("cpu", bench.seed, name_of(module), repeat)
-            draws = [module.perturb_weight(weight.clone(), levels, generator) for weight in found.values()]
+            generator = seeds.generator("cpu", bench.seed, name_of(module), repeat)
+            draws = [
+                module.perturb_weight(weight.clone(), levels, generator)
+                for weight in found.values()
+            ]
             rows = {split: [] for split in splits}
             for moved in zip(*draws, strict=True):
                 for weight, value in zip(found.values(), moved):
@@ -153,47 +226,89 @@ def measure_weights(bench, module, levels, repeats, splits, found, recompute):
 
 def groups(module, model):
     """{group: (batchnorm, variant)}: the groups of results that a measurement makes of `model`."""
-    variants = module.variants(model) if hasattr(module, "variants") else {
-        "": weights.conv_linear(model) if family(module) == "weights" else {}}
-    return {"_".join(filter(None, [name_of(module), suffix, batchnorm.removeprefix("stored")])): (batchnorm, variant)
-            for suffix, variant in variants.items() for batchnorm in getattr(module, "BATCHNORM", ["stored"])}
+    variants = (
+        module.variants(model)
+        if hasattr(module, "variants")
+        else {"": weights.conv_linear(model) if family(module) == "weights" else {}}
+    )
+    return {
+        "_".join(filter(None, [name_of(module), suffix, batchnorm.removeprefix("stored")])): (
+            batchnorm,
+            variant,
+        )
+        for suffix, variant in variants.items()
+        for batchnorm in getattr(module, "BATCHNORM", ["stored"])
+    }
 
 
 def group(bench, module, levels=(), repeats=1, batchnorm="stored", variant=None, options=None):
     """One group of results as datasets {path: array}."""
-    splits, recompute, options, arrays = getattr(module, "SPLITS", SPLITS), batchnorm == "recomputed", options or {}, {}
+    splits, recompute, options, arrays = (
+        getattr(module, "SPLITS", SPLITS),
+        batchnorm == "recomputed",
+        options or {},
+        {},
+    )
     if hasattr(module, "measure"):
         with bench.moved():
             bench.settle(recompute)
             for split in splits:
-                generator = devices.generator("cpu", bench.seed, name_of(module), split)
-                arrays |= {f"{split}/{name}": np.array([value]) for name, value in module.measure(
-                    bench.model, lambda: map(bench.pack.batch, bench.splits[split].split(BLOCK)), generator, **options).items()}
+                generator = seeds.generator("cpu", bench.seed, name_of(module), split)
+                arrays |= {
+                    f"{split}/{name}": np.array([value])
+                    for name, value in module.measure(
+                        bench.model,
+                        lambda: map(bench.pack.batch, bench.splits[split].split(BLOCK)),
+                        generator,
+                        **options,
+                    ).items()
+                }
     if not levels:
         return arrays
-    clean = {split: [values.cpu().numpy() for values in bench.clean(batchnorm)[split]] for split in splits}
+    clean = {
+        split: [values.cpu().numpy() for values in bench.clean(batchnorm)[split]]
+        for split in splits
+    }
     perturbed = [level for level in levels if level > 0]
     at = len(levels) - len(perturbed)
-    loss = {split: np.empty((len(levels), repeats, len(bench.splits[split])), np.float32) for split in splits}
+    loss = {
+        split: np.empty((len(levels), repeats, len(bench.splits[split])), np.float32)
+        for split in splits
+    }
     correct = {split: np.empty(loss[split].shape, bool) for split in splits}
     for split in splits:
         loss[split][:at], correct[split][:at] = clean[split]
     if perturbed:
         with bench.moved():
             if family(module) == "weights":
-                results = measure_weights(bench, module, perturbed, repeats, splits, variant, recompute)
+                results = measure_weights(
+                    bench, module, perturbed, repeats, splits, variant, recompute
+                )
             else:
                 bench.settle(recompute)
-                results = measure_inputs(bench, module, perturbed, repeats, splits, (variant or {}) | options)
+                results = measure_inputs(
+                    bench, module, perturbed, repeats, splits, (variant or {}) | options
+                )
             for split, repeat, *found in results:
                 if len(found[0]) != len(perturbed):
-                    raise SystemExit(f"{name_of(module)}: yielded {len(found[0])} levels of {len(perturbed)}")
-                loss[split][at:, repeat], correct[split][at:, repeat] = (values.cpu().numpy() for values in found)
+                    raise SystemExit(
+                        f"{name_of(module)}: yielded {len(found[0])} levels of {len(perturbed)}"
+                    )
+                loss[split][at:, repeat], correct[split][at:, repeat] = (
+                    values.cpu().numpy() for values in found
+                )
     arrays["levels"] = np.array(levels, np.float64)
     for split in splits:
-        arrays |= {f"{split}/loss": loss[split].mean(2, dtype=np.float64), f"{split}/accuracy": correct[split].mean(2),
-                   f"{split}/loss_by_image": loss[split].mean(1, dtype=np.float64).astype(np.float32),
-                   f"{split}/correct_by_image": correct[split].sum(1, dtype=np.uint8)}
-        arrays |= {f"summary/{split}/{name}": value
-                   for name, value in summary.of(levels, loss[split], correct[split], *clean[split]).items()}
+        arrays |= {
+            f"{split}/loss": loss[split].mean(2, dtype=np.float64),
+            f"{split}/accuracy": correct[split].mean(2),
+            f"{split}/loss_by_image": loss[split].mean(1, dtype=np.float64).astype(np.float32),
+            f"{split}/correct_by_image": correct[split].sum(1, dtype=np.uint8),
+        }
+        arrays |= {
+            f"summary/{split}/{name}": value
+            for name, value in summary.of(
+                levels, loss[split], correct[split], *clean[split]
+            ).items()
+        }
     return arrays

@@ -1,19 +1,30 @@
 """A training run's checkpoint: what it needs to go on after a kill, in an HDF5 file of ours: with a checksum, which torch.load does not have."""
+
 import io
 
 import numpy as np
 import torch
 
-from common import files, ranks
+from common import files
+from common.training import processes
 
 
 def save(run, optimizer, state, identity, epoch):
     """Writes all that the run needs to go on after `epoch`, under its `identity`: what its result depends on."""
-    if not ranks.FIRST:
+    if not processes.FIRST:
         return
     saved = io.BytesIO()
-    torch.save({"epoch": epoch, "model": run.model.state_dict(), "optimizer": optimizer.state_dict(), "scaler": run.scaler.state_dict(),
-                "state": state.state_dict() if state else None, "curves": dict(run.curves)}, saved)
+    torch.save(
+        {
+            "epoch": epoch,
+            "model": run.model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "scaler": run.scaler.state_dict(),
+            "state": state.state_dict() if state else None,
+            "curves": dict(run.curves),
+        },
+        saved,
+    )
     with files.write(run.checkpoint) as file:
         file.attrs["identity"] = identity
         file["saved"] = np.frombuffer(saved.getbuffer(), np.uint8)
@@ -26,8 +37,12 @@ def load(run, optimizer, state, identity):
     try:
         with files.read(run.checkpoint) as file:
             if file.attrs.get("identity") != identity:
-                raise SystemExit(f"{run.checkpoint}: of another run, or settings, data or code changed since")
-            saved = torch.load(io.BytesIO(file["saved"][()]), map_location=run.device, weights_only=True)
+                raise SystemExit(
+                    f"{run.checkpoint}: of another run, or settings, data or code changed since"
+                )
+            saved = torch.load(
+                io.BytesIO(file["saved"][()]), map_location=run.device, weights_only=True
+            )
     except SystemExit as error:
         print(f"{run.name} starts over: {error}", flush=True)
         return 0

@@ -4,6 +4,7 @@ Intervals are 95 % percentile intervals of a bootstrap that resamples whole repe
 bootstrap, Owen 2007, arXiv 0712.1111: conservative). Of n, n-1 are drawn: with n draws the variance of a mean of few repeats is too small by
 1 - 1/n (Rao and Wu 1988). Two or three repeats remain few: such an interval is too short. Every group and minimum sees the same resamples.
 """
+
 import functools
 
 import numpy as np
@@ -33,7 +34,9 @@ def crossed(table, sizes):
     """(mean, standard error) of a table (random draws, batches of images), batches weighted by `sizes`: over draws and over images, added up."""
     table = np.asarray(table)
     by_draw, by_batch = table @ np.asarray(sizes) / np.sum(sizes), table.mean(0)
-    return float(by_draw.mean()), float(np.sqrt(np.nansum([error(by_draw) ** 2, error(by_batch) ** 2])))
+    return float(by_draw.mean()), float(
+        np.sqrt(np.nansum([error(by_draw) ** 2, error(by_batch) ** 2]))
+    )
 
 
 def resampled(values):
@@ -69,16 +72,28 @@ def of(levels, loss, correct, clean_loss, clean_correct):
     """
     levels = np.asarray(levels, float)
     loss, accuracy = resampled(loss), resampled(correct)
-    clean_loss, clean_accuracy = (resampled(values[None, None])[0] for values in (clean_loss, clean_correct))
+    clean_loss, clean_accuracy = (
+        resampled(values[None, None])[0] for values in (clean_loss, clean_correct)
+    )
     with np.errstate(divide="ignore", invalid="ignore"):
-        curves = {"accuracy": accuracy, "accuracy_relative": accuracy / clean_accuracy, "loss": loss, "loss_change": loss - clean_loss}
+        curves = {
+            "accuracy": accuracy,
+            "accuracy_relative": accuracy / clean_accuracy,
+            "loss": loss,
+            "loss_change": loss - clean_loss,
+        }
     found = {name: bounds(curve) for name, curve in curves.items()}
     if levels[-1] == 0:
         return found
     found |= {f"mean_{name}": bounds(curve.mean(0)) for name, curve in curves.items()}
     if levels[0] > 0:
         levels = np.append(0, levels)
-        curves = {name: np.vstack([np.full(curve.shape[1], float(name == "accuracy_relative")), curve]) for name, curve in curves.items()}
-    found["half_accuracy_level"] = bounds(first_crossing(levels, 1 - curves["accuracy_relative"], 0.5))
+        curves = {
+            name: np.vstack([np.full(curve.shape[1], float(name == "accuracy_relative")), curve])
+            for name, curve in curves.items()
+        }
+    found["half_accuracy_level"] = bounds(
+        first_crossing(levels, 1 - curves["accuracy_relative"], 0.5)
+    )
     found["one_nat_level"] = bounds(first_crossing(levels, curves["loss_change"], 1.0))
     return found

@@ -1,4 +1,5 @@
 """A pack: one HDF5 file with images, labels and fixed splits, resident on the device, where a batch is an index."""
+
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +9,6 @@ from itertools import chain
 import numpy as np
 import torch
 
-from common import device as devices
 from common import files
 
 SPLITS = ["train", "val", "test"]
@@ -17,6 +17,7 @@ SPLITS = ["train", "val", "test"]
 @dataclass
 class Pack:
     """images (N, H, W, 3) uint8 on the device (or memory-mapped from the disk), labels (N,) int64, split (N,) uint8."""
+
     images: torch.Tensor
     labels: torch.Tensor
     split: torch.Tensor
@@ -38,7 +39,12 @@ class Pack:
         """The bytes (B, H, W, 3) of the images `index` (B,), where the images lie; from the disk, in memory that a GPU reads without waiting."""
         if self.resident:
             return self.images[index.to(self.device)]
-        pixels = torch.empty(len(index), *self.images.shape[1:], dtype=torch.uint8, pin_memory=self.device.type == "cuda")
+        pixels = torch.empty(
+            len(index),
+            *self.images.shape[1:],
+            dtype=torch.uint8,
+            pin_memory=self.device.type == "cuda",
+        )
         return torch.index_select(self.images, 0, index.cpu(), out=pixels)
 
     def ahead(self, indices):
@@ -75,11 +81,17 @@ class Held:
 
     def __init__(self, pack, size):
         self.pack, self.at = pack, torch.zeros(size, dtype=torch.int64, device=pack.device)
-        self.pixels = None if pack.resident else torch.empty(size, *pack.images.shape[1:], dtype=torch.uint8, device=pack.device)
+        self.pixels = (
+            None
+            if pack.resident
+            else torch.empty(size, *pack.images.shape[1:], dtype=torch.uint8, device=pack.device)
+        )
 
     def fill(self, indices):
         """A generator: each `next` puts the batch of the next of `indices`, a list, in place."""
-        for index, pixels in zip(indices, indices if self.pack.resident else self.pack.ahead(indices)):
+        for index, pixels in zip(
+            indices, indices if self.pack.resident else self.pack.ahead(indices)
+        ):
             self.at.copy_(index, non_blocking=True)
             if not self.pack.resident:
                 self.pixels.copy_(pixels, non_blocking=True)
@@ -98,7 +110,9 @@ def stratify(labels, count, seed):
     order = rng.permutation(len(labels))
     order = order[np.argsort(labels[order], kind="stable")]
     sorted_labels = labels[order]
-    rank = np.arange(len(labels)) - np.searchsorted(sorted_labels, sorted_labels)  # 0, 1, 2, … within each class
+    rank = np.arange(len(labels)) - np.searchsorted(
+        sorted_labels, sorted_labels
+    )  # 0, 1, 2, … within each class
     return torch.from_numpy(np.sort(order[np.argsort(rank, kind="stable")[:count]]))
 
 
@@ -109,12 +123,24 @@ def load(path, device, resident=None):
     """
     with files.read(path) as file:
         if file.attrs.get("kind") != "pack":
-            raise SystemExit(f"{path}: not a pack of images; make one with python -m common.prepare")
+            raise SystemExit(
+                f"{path}: not a pack of images; make one with python -m common.images.prepare"
+            )
         stored = file["images"]
         resident = stored.nbytes <= room(device) if resident is None else resident
-        mapped = torch.from_numpy(np.memmap(path, np.uint8, "c", stored.id.get_offset(), stored.shape))  # processes on a CPU share it
-        return Pack(mapped.to(device) if resident else mapped, torch.from_numpy(file["labels"][:]).to(device), torch.from_numpy(file["split"][:]),
-                    json.loads(file.attrs["classes"]), int(file.attrs["image_size"]), file.attrs["fingerprint"], device, resident)
+        mapped = torch.from_numpy(
+            np.memmap(path, np.uint8, "c", stored.id.get_offset(), stored.shape)
+        )  # processes on a CPU share it
+        return Pack(
+            mapped.to(device) if resident else mapped,
+            torch.from_numpy(file["labels"][:]).to(device),
+            torch.from_numpy(file["split"][:]),
+            json.loads(file.attrs["classes"]),
+            int(file.attrs["image_size"]),
+            file.attrs["fingerprint"],
+            device,
+            resident,
+        )
 
 
 def room(device):
@@ -122,8 +148,3 @@ def room(device):
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] / 2
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2
-
-
-def order(count, *seed):
-    """A permutation of 0 … count-1 from `seed`, the same on every device."""
-    return torch.randperm(count, generator=devices.generator("cpu", *seed))

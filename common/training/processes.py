@@ -2,6 +2,7 @@
 
 With one process every function here is the identity.
 """
+
 import ctypes
 import os
 import signal
@@ -12,7 +13,10 @@ import torch
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
-RANK, WORLD = (int(os.environ.get(name, default)) if "MASTER_ADDR" in os.environ else default for name, default in (("RANK", 0), ("WORLD_SIZE", 1)))
+RANK, WORLD = (
+    int(os.environ.get(name, default)) if "MASTER_ADDR" in os.environ else default
+    for name, default in (("RANK", 0), ("WORLD_SIZE", 1))
+)
 FIRST = RANK == 0
 
 
@@ -22,10 +26,14 @@ def start(kind):
         return
     if kind == "cuda":
         if int(os.environ.get("LOCAL_WORLD_SIZE", 1)) > torch.cuda.device_count():
-            raise SystemExit(f"--nproc-per-node {os.environ['LOCAL_WORLD_SIZE']}: more processes than the {torch.cuda.device_count()} GPUs of this machine")
+            raise SystemExit(
+                f"--nproc-per-node {os.environ['LOCAL_WORLD_SIZE']}: more processes than the {torch.cuda.device_count()} GPUs of this machine"
+            )
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: a launcher that is killed leaves nobody behind
+        ctypes.CDLL(None).prctl(
+            1, signal.SIGTERM
+        )  # PR_SET_PDEATHSIG: a launcher that is killed leaves nobody behind
     distributed.init_process_group("nccl" if kind == "cuda" else "gloo")
     if not FIRST:
         sys.stdout = open(os.devnull, "w")
@@ -79,3 +87,11 @@ def spread(function, things, device="cpu"):
     for place in range(RANK, len(things), WORLD):
         found[place] = function(things[place])
     return total(found).tolist()
+
+
+@torch.no_grad()
+def average_statistics(layers, share):
+    """BatchNorm's statistics become the mean over all processes, each of which has seen its `share` of the images."""
+    for layer in layers:
+        for value in layer.running_mean, layer.running_var:
+            total(value.mul_(share))

@@ -1,0 +1,1 @@
+"""The images' room: sources of images, how they are packed, and the pack that everything reads."""
