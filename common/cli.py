@@ -1,6 +1,8 @@
-"""Command-line flags: one parser shape for every script, types that refuse what makes no sense, and how a script ends.
+"""Command-line flags: one parser for every script, types that refuse what makes no sense, and how
+a script ends.
 
-A mistake of the user ends in `raise SystemExit("FILE: what is wrong; what to do")`: one line, status 1. A traceback is for bugs.
+A mistake of the user ends in `raise SystemExit("FILE: what is wrong; what to do")`: one line and
+status 1. A traceback is for bugs.
 """
 
 import argparse
@@ -8,6 +10,7 @@ import math
 import os
 import signal
 import sys
+from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 
@@ -15,18 +18,20 @@ from common import files
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with defaults shown by --help and errors of one line (status 2). From here on SIGINT and SIGTERM end the process at once.
+    """argparse with the defaults shown by --help, and errors of one line (status 2).
 
-    `alone`: a script for one process; under torchrun all but rank 0 have nothing to do.
+    Making one starts a script: from here on SIGINT and SIGTERM end the process at once. A script
+    runs whole in one process; where torchrun started several, all but rank 0 end here with status
+    0. `every_rank` is for pretraining, which divides its batches between them.
     """
 
-    def __init__(self, doc, alone=False):
-        if alone and "MASTER_ADDR" in os.environ and os.environ.get("RANK", "0") != "0":
+    def __init__(self, doc: str, every_rank: bool = False, alone: bool = True):
+        if not every_rank and "MASTER_ADDR" in os.environ and os.environ.get("RANK", "0") != "0":
             raise SystemExit(0)
         super().__init__(description=doc, formatter_class=_Formatter, allow_abbrev=False)
         sys.excepthook = _explain
         for number in signal.SIGINT, signal.SIGTERM:
-            if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+            if signal.getsignal(number) != signal.SIG_IGN:  # ignored: started by nohup
                 signal.signal(number, _stop)
 
     def error(self, message):
@@ -34,19 +39,21 @@ class Parser(argparse.ArgumentParser):
 
 
 def _stop(number, frame):
-    """Leaves between two steps, status 130 or 143, and saves nothing: the last checkpoint is the save, as for a crash."""
-    for part in files.unfinished:
+    """Leaves between two steps with status 130 or 143.
+
+    Nothing is saved: the last checkpoint is what there is, as after a crash.
+    """
+    for path in files.unfinished:
         with suppress(OSError):
-            part.unlink()
-    os.write(
-        2,
-        f"{signal.Signals(number).name}: stopped; the same command goes on after what is finished\n".encode(),
-    )
+            path.unlink()
+    name = signal.Signals(number).name
+    line = f"{name}: stopped; the same command goes on after what is finished\n"
+    os.write(2, line.encode())  # a print may be what was interrupted
     os._exit(128 + number)
 
 
 def _explain(kind, error, trace):
-    """What the machine refuses is one line, like a mistake."""
+    """What the machine refuses is one line, like a mistake of the user."""
     if isinstance(error, OSError) and error.errno:
         print(f"{error.filename or sys.argv[0]}: {os.strerror(error.errno)}", file=sys.stderr)
     elif isinstance(error, BrokenProcessPool):
@@ -62,34 +69,41 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescription
     """Shows defaults, keeps the line breaks of the module's docstring."""
 
 
-def _number(kind, low, high, words):
-    def parse(text):
+def _number(kind: type, low: float, high: float, description: str) -> Callable:
+    """A type for add_argument: `kind` (int or float) from `low` to `high`."""
+
+    def parse(text: str):
         try:
             value = kind(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not {words}") from None
+            raise argparse.ArgumentTypeError(f"{text!r} is not {description}") from None
         if not (low <= value <= high) or not math.isfinite(value):
-            raise argparse.ArgumentTypeError(f"{text!r} is not {words}")
+            raise argparse.ArgumentTypeError(f"{text!r} is not {description}")
         return value
 
     return parse
 
 
-count = _number(int, 1, 10**9, "a whole number of 1 or more")
-whole = _number(int, 0, 10**9, "a whole number of 0 or more")
+def integer(low: int, high: int | None = None) -> Callable:
+    """A type for add_argument: a whole number from `low` on, or from `low` to `high`."""
+    if high is None:
+        return _number(int, low, 10**9, f"a whole number of {low} or more")
+    return _number(int, low, high, f"a whole number from {low} to {high}")
+
+
+count = integer(1)
+natural = integer(0)
 rate = _number(float, 1e-12, 1e6, "a number above 0")
 amount = _number(float, 0, 1e9, "a finite number of 0 or more")
 fraction = _number(float, 0, 1, "a number from 0 to 1")
 severity = _number(float, 0, 5, "a number from 0 to 5")
-points = _number(int, 2, 10**6, "a whole number of 2 or more")
-few = _number(int, 1, 255, "a whole number from 1 to 255")
-side = _number(int, 1, 4096, "a whole number from 1 to 4096")
+whole, points, few = natural, integer(2), integer(1, 255)  # former names
 
 
-def levels(kind):
-    """A comma-separated list of `kind`, ascending."""
+def levels(kind: Callable) -> Callable:
+    """A type for add_argument: a comma-separated list of `kind`, ascending."""
 
-    def parse(text):
+    def parse(text: str) -> list:
         values = [kind(word) for word in text.split(",")]
         if any(low >= high for low, high in zip(values, values[1:])):
             raise argparse.ArgumentTypeError(f"{text!r} does not ascend")

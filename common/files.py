@@ -1,7 +1,8 @@
-"""Files that are whole or absent, and that say where their numbers come from.
+"""Files that are whole or absent, and that can tell when they were damaged.
 
-Every HDF5 file of ours has a 512-byte user block with the size and the sha256 of the rest, checked before libhdf5 sees a byte:
-any HDF5 tool opens the file, and a truncated or flipped one is named instead of averaged.
+Every HDF5 file of ours begins with a user block of 512 bytes: the size and the sha256 of the rest,
+checked before libhdf5 sees a byte. Any HDF5 tool opens the file, and a truncated one, or one with a
+flipped bit, is named instead of averaged.
 """
 
 import hashlib
@@ -10,9 +11,9 @@ import multiprocessing
 import os
 import re
 import signal
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from itertools import chain
 from pathlib import Path
 from threading import Thread
 from types import GeneratorType
@@ -22,45 +23,43 @@ import numpy as np
 
 USER_BLOCK = 512
 PIECE = 1 << 26  # bytes that one thread hashes at a time
+READ_SIZE = 1 << 20  # bytes that a thread has in memory
 
-unfinished = set()  # parts that this process is writing
+unfinished: set[Path] = set()  # what this process has begun to write
 
 
-def replace(part, path):
+def replace(part: Path, path: Path):
     """Gives the finished file `part` its name `path`: on disk first, then visible, all at once."""
     with open(part, "rb+") as file:
         os.fsync(file.fileno())
     os.replace(part, path)
-    with suppress(
-        OSError
-    ):  # some network file systems know no fsync of a folder; the file is there
+    with suppress(OSError):  # some network file systems know no fsync of a folder
         folder = os.open(path.parent, os.O_RDONLY)
         os.fsync(folder)
         os.close(folder)
 
 
 @contextmanager
-def whole(path):
+def atomic(path: Path) -> Iterator[Path]:
     """Where to write what becomes `path` when the block ends well, and vanishes when it does not.
 
-    SystemExit with one line where the disk is full, the quota used up, or the folder not ours to write.
+    SystemExit with one line where the disk is full, the quota used up, or the folder not ours to
+    write.
     """
-    part = path.with_name(
-        f".{path.name}.part"
-    )  # one name: what a kill leaves is written over by the next try, or swept by make
+    # Always the same name: the next try overwrites what a kill left, or make sweeps it.
+    part = path.with_name(f".{path.name}.part")
     unfinished.add(part)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
         replace(part, path)
-    except (OSError, RuntimeError) as error:  # libhdf5 says it in words
-        number = getattr(error, "errno", None) or int(
-            (re.findall(r"errno = (\d+)", str(error)) or [0])[0]
-        )
+    except (OSError, RuntimeError) as error:
+        number = _errno(error)
         if not number:
             raise
         raise SystemExit(
-            f"{path}: cannot be written ({os.strerror(number)}); what was finished before is kept: mend that and run make again"
+            f"{path}: cannot be written ({os.strerror(number)}); what was finished before is kept: "
+            "mend that and run make again"
         ) from None
     finally:
         with suppress(OSError):
@@ -68,73 +67,95 @@ def whole(path):
         unfinished.discard(part)
 
 
+whole = atomic  # its former name
+
+
+def _errno(error: Exception) -> int:
+    """The operating system's number of an error, or 0. libhdf5 has it only in its message."""
+    if getattr(error, "errno", None):
+        return error.errno
+    number = re.search(r"errno = (\d+)", str(error))
+    return int(number[1]) if number else 0
+
+
 @contextmanager
-def write(path):
-    """An open h5py.File that becomes `path` when the block ends well, and vanishes when it does not; SystemExit as in `whole`."""
-    with whole(Path(path)) as part:
+def write(path: str | Path) -> Iterator[h5py.File]:
+    """An open HDF5 file that becomes `path` when the block ends well, as in `atomic`."""
+    with atomic(Path(path)) as part:
         with h5py.File(part, "w", userblock_size=USER_BLOCK) as file:
             yield file
-        size, digest = _digest(part)
+        size, digest = _size_and_digest(part)
         with open(part, "rb+") as file:
             file.write(f"basins {size} {digest}\n".encode().ljust(USER_BLOCK, b"\0"))
 
 
-def workers(count):
-    """A pool of processes that end with this one, however it ends."""
-    return ProcessPoolExecutor(count, initializer=_follow)
+def read(path: str | Path, check: bool = True) -> h5py.File:
+    """Opens one of our HDF5 files; SystemExit with one line if it is missing, foreign or damaged.
 
-
-def _follow():
-    for number in (
-        signal.SIGINT,
-        signal.SIGTERM,
-    ):  # what is meant for all is the first one's to answer
-        signal.signal(number, signal.SIG_IGN)
-    Thread(
-        target=lambda: (multiprocessing.parent_process().join(), os._exit(1)), daemon=True
-    ).start()
-
-
-def _digest(path):
-    """Size in bytes and sha256 of all that follows the user block; beyond one PIECE, the sha256 of the pieces' own, taken on all cores at once."""
-    size = os.path.getsize(path) - USER_BLOCK
-
-    def piece(start):
-        with open(path, "rb") as file:
-            file.seek(start)
-            digest, left = hashlib.sha256(), PIECE
-            while left and (data := file.read(min(left, 1 << 20))):
-                digest.update(data)
-                left -= len(data)
-            return digest.hexdigest()
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        pieces = list(pool.map(piece, range(USER_BLOCK, USER_BLOCK + max(size, 1), PIECE)))
-    return size, pieces[0] if len(pieces) == 1 else sha256(*pieces)
-
-
-def read(path, check=True):
-    """Opens one of our HDF5 files for reading; SystemExit with one line if it is missing, foreign or damaged.
-
-    `check=False` skips the checksum of the whole file (packs after their first use), never that of its size.
+    `check=False` skips the checksum, which reads the whole file, never the comparison of sizes.
     """
     path = Path(path)
     try:
         with open(path, "rb") as file:
-            words = file.read(USER_BLOCK).rstrip(b"\0").decode("ascii", "replace").split()
-        if len(words) != 3 or words[0] != "basins":
+            header = file.read(USER_BLOCK).rstrip(b"\0").decode("ascii", "replace").split()
+        if len(header) != 3 or header[0] != "basins":
             raise SystemExit(f"{path}: not a file that basins made; remove it and run make again")
-        whole = str(path.stat().st_size - USER_BLOCK) == words[1]
-        if not whole or check and _digest(path)[1] != words[2]:
-            raise SystemExit(
-                f"{path}: damaged ({'a byte changed' if whole else 'wrong size'}); remove it and run make again"
-            )
+        _, size, digest = header
+        if str(path.stat().st_size - USER_BLOCK) != size:
+            raise SystemExit(f"{path}: damaged (wrong size); remove it and run make again")
+        if check and _size_and_digest(path)[1] != digest:
+            raise SystemExit(f"{path}: damaged (a byte changed); remove it and run make again")
         return h5py.File(path, "r")
     except OSError as error:
         raise SystemExit(f"{path}: {error.strerror or error}") from None
 
 
-def scale(group, name, values, units):
+def _size_and_digest(path: Path) -> tuple[int, str]:
+    """Size in bytes and hex sha256 of all that follows the user block.
+
+    A file of several PIECEs is hashed on all cores at once: its digest is that of the pieces'.
+    """
+    size = os.path.getsize(path) - USER_BLOCK
+    starts = range(USER_BLOCK, USER_BLOCK + max(size, 1), PIECE)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        digests = list(pool.map(lambda start: _digest_of_piece(path, start), starts))
+    return size, digests[0] if len(digests) == 1 else sha256(*digests)
+
+
+def _digest_of_piece(path: Path, start: int) -> str:
+    """Hex sha256 of the PIECE bytes from `start` on, or of what there is of them."""
+    digest, remaining = hashlib.sha256(), PIECE
+    with open(path, "rb") as file:
+        file.seek(start)
+        while remaining and (data := file.read(min(remaining, READ_SIZE))):
+            digest.update(data)
+            remaining -= len(data)
+    return digest.hexdigest()
+
+
+def sha256(*values) -> str:
+    """Hex digest over bytes and JSON-able values, in order; paths and dtypes count as their text.
+
+    A generator stands for the values that it yields, of which one is in memory at a time.
+    """
+    digest = hashlib.sha256()
+
+    def update(value):
+        if not isinstance(value, bytes):
+            value = json.dumps(value, sort_keys=True, default=str).encode()
+        digest.update(len(value).to_bytes(8, "big"))
+        digest.update(value)
+
+    for value in values:
+        if isinstance(value, GeneratorType):
+            for item in value:
+                update(item)
+        else:
+            update(value)
+    return digest.hexdigest()
+
+
+def scale(group: h5py.Group, name: str, values, units: str) -> h5py.Dataset:
     """A dimension scale (one axis): `values` (n,) under `name` with its units."""
     axis = group.create_dataset(name, data=np.asarray(values))
     axis.make_scale(name)
@@ -142,7 +163,7 @@ def scale(group, name, values, units):
     return axis
 
 
-def array(group, name, values, units, *axes):
+def array(group: h5py.Group, name: str, values, units: str, *axes) -> h5py.Dataset:
     """A dataset whose leading axes are the given dimension scales (None: an axis without one)."""
     data = group.create_dataset(name, data=np.asarray(values))
     data.attrs["units"] = units
@@ -152,17 +173,18 @@ def array(group, name, values, units, *axes):
     return data
 
 
-def sha256(*parts):
-    """Hex digest over strings, bytes and JSON-able values, in order; a generator stands for what it yields, one in memory at a time."""
-    digest = hashlib.sha256()
-    for part in chain.from_iterable(
-        part if isinstance(part, GeneratorType) else [part] for part in parts
-    ):
-        data = (
-            part
-            if isinstance(part, bytes)
-            else json.dumps(part, sort_keys=True, default=str).encode()
-        )
-        digest.update(len(data).to_bytes(8, "big"))
-        digest.update(data)
-    return digest.hexdigest()
+def worker_pool(count: int) -> ProcessPoolExecutor:
+    """A pool of processes that end with this one, however it ends."""
+    return ProcessPoolExecutor(count, initializer=_end_with_parent)
+
+
+def _end_with_parent():
+    """For a worker: signals are the parent's to answer, and its death is the worker's."""
+    for number in signal.SIGINT, signal.SIGTERM:
+        signal.signal(number, signal.SIG_IGN)
+
+    def wait():
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    Thread(target=wait, daemon=True).start()

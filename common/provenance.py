@@ -1,4 +1,6 @@
-"""Where a number comes from: the command, settings, code, commit and versions that every result carries."""
+"""Where a number comes from: the command, settings, code, commit and versions that every result
+carries.
+"""
 
 import functools
 import json
@@ -8,13 +10,15 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+import common
 from common import files
 
 ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = "torch", "torchvision", "numpy", "h5py", "pillow"  # whose code makes numbers
 
 
-def stamp(settings, seed, fingerprint, device):
-    """The attributes that trace a group's numbers: command, settings (JSON), seed, code, commit, versions, device, fingerprint."""
+def stamp(settings: dict, seed: int, fingerprint: str, device: str) -> dict:
+    """The attributes that trace a group's numbers. `device` is a line of devices.describe."""
     return {
         "command": command(),
         "settings": json.dumps(settings, sort_keys=True, default=str),
@@ -27,42 +31,40 @@ def stamp(settings, seed, fingerprint, device):
     }
 
 
-def command():
+def command() -> str:
     """The command line of this process, as one would type it."""
     return shlex.join(["python", *sys.orig_argv[1:]])
 
 
-def source(*paths):
+def source(*paths: str | Path) -> str:
     """Hex digest of source files, given relative to the project's root or absolute."""
     return files.sha256(*[(ROOT / path).read_bytes() for path in paths])
 
 
 @functools.cache
-def code():
+def code() -> str:
     """The version of the shared code: a digest of common/."""
     return source(*sorted((ROOT / "common").rglob("*.py")))[:12]
 
 
 @functools.cache
-def commit():
-    """The git commit ("-dirty" where files differ from it or are not in it), or "unknown" outside a checkout."""
-    asked = (
-        [
-            subprocess.run(["git", "-C", ROOT, *words], capture_output=True, text=True)
-            for words in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain"])
-        ]
-        if (ROOT / ".git").exists()
-        else []
-    )
-    if not asked or any(answer.returncode for answer in asked):
+def commit() -> str:
+    """The git commit, or "unknown" outside a checkout; "-dirty" where files differ from it."""
+    if not (ROOT / ".git").exists():
         return "unknown"
-    return asked[0].stdout.strip() + "-dirty" * bool(asked[1].stdout)
+    head = _git("rev-parse", "--short=12", "HEAD")
+    status = _git("status", "--porcelain")
+    if head.returncode or status.returncode:
+        return "unknown"
+    return head.stdout.strip() + ("-dirty" if status.stdout else "")
+
+
+def _git(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(["git", "-C", ROOT, *arguments], capture_output=True, text=True)
 
 
 @functools.cache
-def versions():
-    """JSON: Python and the packages whose code makes numbers."""
-    names = "torch", "torchvision", "numpy", "h5py", "pillow"
-    return json.dumps(
-        {"python": sys.version.split()[0]} | {name: metadata.version(name) for name in names}
-    )
+def versions() -> str:
+    """JSON: basins, Python, and the packages whose code makes numbers."""
+    ours = {"basins": common.__version__, "python": sys.version.split()[0]}
+    return json.dumps(ours | {name: metadata.version(name) for name in PACKAGES})

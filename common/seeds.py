@@ -1,4 +1,4 @@
-"""Where every random draw comes from: a seed derived from words and numbers, the same on every machine."""
+"""Where every random draw comes from: a seed derived from words and numbers."""
 
 import torch
 
@@ -6,11 +6,11 @@ from common import files
 
 
 def derive(*parts) -> int:
-    """A 63-bit seed from any JSON-able parts: the same parts give the same seed on every machine."""
+    """A 63-bit seed from any JSON-able parts: the same parts give the same seed everywhere."""
     return int(files.sha256(*parts)[:16], 16) >> 1
 
 
-def generator(device, *parts) -> torch.Generator:
+def generator(device: torch.device | str, *parts) -> torch.Generator:
     """A torch.Generator on `device`, seeded from `parts`."""
     return torch.Generator(device).manual_seed(derive(*parts))
 
