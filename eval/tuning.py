@@ -33,7 +33,7 @@ def row(path):
 
 
 def main():
-    parser = cli.Parser(__doc__, alone=True)
+    parser = cli.Parser(__doc__)
     parser.add_argument(
         "files",
         nargs="+",

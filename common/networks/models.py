@@ -134,7 +134,7 @@ def save(path, state, **metadata):
         json.loads(content[8:end]), sort_keys=True
     ).encode()  # safetensors' own order of metadata changes from run to run
     header += b" " * (-len(header) % 8)
-    with files.whole(path) as part:
+    with files.atomic(path) as part:
         part.write_bytes(len(header).to_bytes(8, "little") + header + content[end:])
 
 

@@ -19,7 +19,7 @@ PARTS = "all", "weights", "batchnorm"
 
 
 def main():
-    parser = cli.Parser(__doc__, alone=True)
+    parser = cli.Parser(__doc__)
     parser.add_argument("--out", required=True, metavar="FOLDER", type=Path)
     parser.add_argument("--profile", default="unnamed", metavar="NAME", help="for the heading")
     parser.add_argument(

@@ -94,5 +94,5 @@ def document(title, parts):
 
 def write(path, content):
     """Writes text or bytes to `path`, whole or not at all."""
-    with files.whole(path) as part:
+    with files.atomic(path) as part:
         part.write_bytes(content if isinstance(content, bytes) else content.encode())
