@@ -311,7 +311,7 @@ def our_bench(pack, images):
 
 def bare(path, size):
     """Decode and resize alone."""
-    return int(prepare.picture((path,), size)[0, 0, 0])
+    return int(prepare.picture(path, size)[0, 0, 0])
 
 
 WRAPPED = """
@@ -329,7 +329,7 @@ def spawn(*words):
     began = perf_counter()
     words = list(map(str, words))
     done = subprocess.run(
-        [sys.executable, "-c", WRAPPED, *words], capture_output=True, text=True, cwd=files.ROOT
+        [sys.executable, "-c", WRAPPED, *words], capture_output=True, text=True, cwd=provenance.ROOT
     )
     if done.returncode:
         raise SystemExit(f"{' '.join(words)}: failed: {done.stderr[-500:]}")

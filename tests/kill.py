@@ -21,7 +21,7 @@ from pathlib import Path
 
 import h5py
 
-from common import files
+from common import files, provenance
 
 SIGNALS = "SIGKILL", "SIGTERM", "SIGINT"
 WRITES = [
@@ -76,7 +76,7 @@ def start(folder, *words, **environment):
     with open(folder.with_suffix(".log"), "a") as log:
         return subprocess.Popen(
             ["make", "all", f"A={folder}", *FLAGS, *words],
-            cwd=files.ROOT,
+            cwd=provenance.ROOT,
             stdout=log,
             stderr=log,
             start_new_session=True,

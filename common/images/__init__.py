@@ -1,1 +1,1 @@
-"""The images' room: sources of images, how they are packed, and the pack that everything reads."""
+"""Images: where they come from, how they are packed, and the pack that everything reads."""

@@ -1,18 +1,21 @@
-"""Built-in images: Latin and Greek letters (pretraining) and digits (finetuning), drawn in matplotlib's own fonts.
+"""Built-in images: Latin and Greek letters (pretraining) and digits (finetuning), drawn in
+matplotlib's own fonts.
 
-Nothing is downloaded. An image is a pure function of (seed, split, character, index), so the number of images a class
-can change without changing any of the images that stay.
+Nothing is downloaded. An image is a pure function of (seed, split, character, index), so the number
+of images a class can change without changing any of the images that stay.
 """
 
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-# Greek letters that no Latin capital resembles: no Α, Β, Ε, ..., nor the small forms ι κ ν ο ρ τ υ χ, which differ from
-# I K V O P T Y X by little more than size. Where both cases appear (Γγ, Δδ, Λλ, Ξξ, Ππ, Σσ, Φφ, Ωω) the shapes differ.
+# Greek letters that no Latin capital resembles: no Α, Β, Ε, ..., nor the small forms ι κ ν ο ρ τ υ
+# χ, which differ from I K V O P T Y X by little more than size. Where both cases appear (Γγ, Δδ,
+# Λλ, Ξξ, Ππ, Σσ, Φφ, Ωω) the shapes differ.
 LETTERS = list("ABCDEFGHIJKLMNOPQRSTUVWXYZΓΔΘΛΞΠΣΦΨΩαβγδεζηλμξπσφω")
 DIGITS = list("0123456789")
 
@@ -27,7 +30,17 @@ FACES = [
 OVERSAMPLING = 3
 
 
-# Images are drawn class after class, so a few characters' faces suffice; all of them at 112 px would take 0.4 GB.
+class Glyph(NamedTuple):
+    """Image number `index` of a character's class in a split (0 train, 1 val, 2 test)."""
+
+    character: str
+    split: int
+    index: int
+    seed: int
+
+
+# Images are drawn class after class, so a few characters' faces suffice; all of them at 112 px
+# would take 0.4 GB.
 @lru_cache(maxsize=4 * len(FACES))
 def _stencil(character: str, face: str, em: int) -> Image.Image:
     """Coverage of an upright character, ink box centred: mode "L", (2 em, 2 em) pixels."""
@@ -60,8 +73,9 @@ def _uneven(level: np.ndarray, spread: float, side: int, rng: np.random.Generato
 def draw(character: str, size: int, rng: np.random.Generator) -> np.ndarray:
     """One picture of `character`: uint8 RGB, (size, size, 3).
 
-    Face, size, rotation, shear, place, colours, background, stray strokes and pixel noise come from `rng`. All geometry
-    is relative to `size`, so that the same `rng` gives the same scene at any size, apart from the pixel noise.
+    Face, size, rotation, shear, place, colours, background, stray strokes and pixel noise come from
+    `rng`. All geometry is relative to `size`, so that the same `rng` gives the same scene at any
+    size, apart from the pixel noise.
     """
     side = OVERSAMPLING * size
     face = FACES[rng.integers(len(FACES))]
@@ -70,7 +84,8 @@ def draw(character: str, size: int, rng: np.random.Generator) -> np.ndarray:
     shear = rng.uniform(-0.3, 0.3)
     place = side * (0.5 + rng.uniform(-0.15, 0.15, 2))
 
-    # Ink and paper lie on opposite sides of mid-grey, far enough apart to stay legible whatever their tints.
+    # Ink and paper lie on opposite sides of mid-grey, far enough apart to stay legible whatever
+    # their tints.
     dark, light = rng.uniform(0.08, 0.32), rng.uniform(0.63, 0.92)
     ink, paper = (dark, light) if rng.random() < 0.5 else (light, dark)
     ink_colour = np.clip(ink + rng.uniform(-0.12, 0.12, 3), 0.0, 1.0)
@@ -87,7 +102,8 @@ def draw(character: str, size: int, rng: np.random.Generator) -> np.ndarray:
             width=round(rng.uniform(0.02, 0.05) * side),
         )
 
-    # Image.transform wants the map from output to input pixels, hence the inverse of scale * rotation * shear.
+    # Image.transform wants the map from output to input pixels, hence the inverse of scale *
+    # rotation * shear.
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     inverse = np.linalg.inv(scale * rotation @ np.array([[1.0, shear], [0.0, 1.0]]))
     offset = side - inverse @ place
@@ -102,11 +118,9 @@ def draw(character: str, size: int, rng: np.random.Generator) -> np.ndarray:
     return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
 
 
-def image(
-    classes: list[str], label: int, split: int, index: int, size: int, seed: int
-) -> np.ndarray:
-    """Image number `index` of class `classes[label]`; `split` is 0 train, 1 val, 2 test: uint8 RGB, (size, size, 3)."""
-    # The code point, not the label, keys the stream: letter 0 and digit 0 must not share face, place and background.
-    return draw(
-        classes[label], size, np.random.default_rng([seed, split, ord(classes[label]), index])
-    )
+def picture(glyph: Glyph, size: int) -> np.ndarray:
+    """uint8 RGB (size, size, 3) of one glyph."""
+    # The code point, not the label, keys the stream: letter 0 and digit 0 must not share face,
+    # place and background.
+    key = [glyph.seed, glyph.split, ord(glyph.character), glyph.index]
+    return draw(glyph.character, size, np.random.default_rng(key))

@@ -1,43 +1,55 @@
-"""Packs a source of images into one HDF5 file: uint8 images, labels, fixed splits, class names, where each came from.
+"""Packs a source of images into one HDF5 file: uint8 images, labels, fixed splits, class names,
+where each came from.
 
-SOURCE is `glyphs:letters` or `glyphs:digits` (drawn, nothing to download), `cifar10:FOLDER` (downloaded there if it is missing), or a folder
-of images by class: train/CLASS/*, and val/CLASS/* or test/CLASS/* (test if both) as our test; also ImageNet-100's own layout, train.X1/ … and
-val.X/. Our val is drawn from train, stratified. Each image is decoded and resized once: shorter side to the size, centre cropped, antialiased.
+SOURCE is `glyphs:letters` or `glyphs:digits` (drawn, nothing to download), `cifar10:FOLDER`
+(downloaded there if it is missing), or a folder of images by class: train/CLASS/*, and val/CLASS/*
+or test/CLASS/* (test if there are both) as our test; also ImageNet-100's own layout, train.X1/ …
+and val.X/. Our val is drawn from train, stratified. Each image is decoded and resized once: shorter
+side to the size, centre cropped, antialiased.
 
-A picture is what a viewer shows: turned upright (EXIF), its first frame, 16 bits scaled to 8, transparency on white, CMYK and palettes as RGB. What
-cannot be read, has more than 178 million pixels, or values of unknown range (32-bit, float) stops, or is left out by --skip-broken. Links are followed;
-subfolders of a class are not. Test images that also stand in train or val, pixel by pixel, are counted, not removed.
+A picture is what a viewer shows: turned upright (EXIF), its first frame, 16 bits scaled to 8,
+transparency on white, CMYK and palettes as RGB. What cannot be read, has more than 178 million
+pixels, or values of unknown range (32-bit, float) stops, or is left out by --skip-broken. Links are
+followed; subfolders of a class are not. Test images that also stand in train or val, pixel by
+pixel, are counted, not removed.
 """
 
+import argparse
 import hashlib
 import json
 import os
 import sys
 import warnings
 from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
+import h5py
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 from tqdm import tqdm
 
 from common import cli, files, provenance
 from common.images import glyphs, sources
+from common.images.packs import SPLITS
+from common.images.sources import Item
 
 CHUNK = 64  # images that a worker is given at a time
 
 
-def parser():
-    parser = cli.Parser(__doc__, alone=True)
+def parser() -> cli.Parser:
+    parser = cli.Parser(__doc__)
     parser.add_argument("source", metavar="SOURCE")
     parser.add_argument("--out", required=True, metavar="FILE", help="the pack")
-    parser.add_argument("--image-size", type=cli.side, default=112, help="side in pixels")
+    parser.add_argument(
+        "--image-size", type=cli.integer(1, 4096), default=112, help="side in pixels"
+    )
     parser.add_argument(
         "--classes",
-        type=cli.whole,
+        type=cli.natural,
         default=0,
         metavar="N",
         help="classes drawn at random by --seed; 0: all",
@@ -48,12 +60,12 @@ def parser():
         help="text file with one class (folder name) a line, instead of a draw",
     )
     parser.add_argument(
-        "--train-per-class", type=cli.whole, default=0, metavar="N", help="0: all that val leaves"
+        "--train-per-class", type=cli.natural, default=0, metavar="N", help="0: all that val leaves"
     )
     parser.add_argument("--val-per-class", type=cli.count, default=50, metavar="N")
-    parser.add_argument("--test-per-class", type=cli.whole, default=0, metavar="N", help="0: all")
+    parser.add_argument("--test-per-class", type=cli.natural, default=0, metavar="N", help="0: all")
     parser.add_argument(
-        "--seed", type=cli.whole, default=0, help="of every draw: classes, val, subsets, glyphs"
+        "--seed", type=cli.natural, default=0, help="of every draw: classes, val, subsets, glyphs"
     )
     parser.add_argument(
         "--skip-broken",
@@ -62,38 +74,169 @@ def parser():
     )
     parser.add_argument(
         "--workers",
-        type=cli.few,
+        type=cli.integer(1, 255),
         default=len(os.sched_getaffinity(0)),
         help="processes that decode",
     )
     return parser
 
 
-def picture(item, size):
-    """uint8 (size, size, 3) RGB of one item, or the text of what is wrong with it."""
-    source = item[0]
-    if isinstance(source, tuple):
-        classes, label, split, index, seed = source
-        return glyphs.image(classes, label, split, index, size, seed)
+def main():
+    args = parser().parse_args()
+    # PIL warns of large images and damaged metadata, which are read.
+    warnings.filterwarnings("ignore", module="PIL")
+    kind, _, name = args.source.partition(":")
+    if kind == "glyphs":
+        classes, items = sources.glyph_items(name, args)
+    elif kind == "cifar10":
+        classes, items = sources.cifar10_items(Path(name or "."), args)
+    else:
+        classes, items = sources.folder_items(Path(args.source), args)
     try:
-        if isinstance(source, str) and not os.path.isfile(
-            source
-        ):  # opening a pipe would wait for ever
+        pack(classes, items, args)
+    except Unreadable as error:  # a dataset is as long as it was begun: once more
+        pack(classes, error.readable, args)
+
+
+class Unreadable(Exception):
+    """Some images were left out; `readable` are the items that were not."""
+
+    def __init__(self, readable: list[Item]):
+        super().__init__()
+        self.readable = readable
+
+
+def pack(classes: list[str], items: list[Item], args: argparse.Namespace):
+    """Writes the pack; Unreadable, and nothing written, where images were left out."""
+    with files.write(args.out) as file:
+        with files.worker_pool(args.workers) as pool:
+            readable, broken, digests = store_images(file, items, args, pool)
+        emptied = {(item.label, item.split) for item in items}
+        emptied -= {(item.label, item.split) for item in readable}
+        for label, split in sorted(emptied):
+            raise SystemExit(
+                f"{args.source}: class {classes[label]} has no readable image left for "
+                f"{SPLITS[split]}"
+            )
+        if broken:
+            print(
+                f"{args.out}: {len(broken)} unreadable images left out, the first: {broken[0]}",
+                flush=True,
+            )
+            raise Unreadable(readable)
+        labels = np.array([item.label for item in items], np.int64)
+        split = np.array([item.split for item in items], np.uint8)
+        names = [item.name for item in items]
+        file["labels"], file["split"] = labels, split
+        file["split"].attrs["names"] = SPLITS
+        file["from"] = names
+        settings = {
+            name: value for name, value in vars(args).items() if name not in ("out", "workers")
+        }
+        fingerprint = files.sha256(pixels(file), labels.tobytes(), split.tobytes())
+        leaked, conflicting = find_duplicates(digests, labels, split, names, args.out)
+        file.attrs.update(provenance.stamp(settings, args.seed, fingerprint, "cpu"))
+        file.attrs.update(
+            kind="pack",
+            classes=json.dumps(classes),
+            image_size=args.image_size,
+            source=args.source,
+            duplicates=leaked,
+            conflicting=conflicting,
+        )
+    counts = np.bincount(split, minlength=len(SPLITS))
+    counted = " + ".join(f"{count} {name}" for count, name in zip(counts, SPLITS))
+    print(
+        f"{args.out}: {len(classes)} classes at {args.image_size} px, {counted} images", flush=True
+    )
+
+
+def pixels(file: h5py.File) -> Iterator[bytes]:
+    """The bytes of the images, a chunk in memory at a time."""
+    for first in range(0, len(file["images"]), CHUNK):
+        yield file["images"][first : first + CHUNK].tobytes()
+
+
+def store_images(
+    file: h5py.File, items: list[Item], args: argparse.Namespace, pool: ProcessPoolExecutor
+) -> tuple[list[Item], list[str], np.ndarray]:
+    """Decodes the items into the dataset "images", in their order.
+
+    Returns the items that could be read, a line for each of the others (SystemExit with the first
+    one without --skip-broken), and a digest (N,) uint64 of each image's pixels.
+    """
+    size = args.image_size
+    images = file.create_dataset("images", (len(items), size, size, 3), np.uint8)
+    readable, broken, digests = [], [], bytearray()
+    progress = tqdm(
+        total=len(items),
+        desc=Path(args.out).name,
+        unit=" images",
+        disable=not sys.stderr.isatty(),
+    )
+    for decoded in decode_ahead(items, args, pool):
+        good = [(item, image) for item, image in decoded if not isinstance(image, str)]
+        broken += [error for _, error in decoded if isinstance(error, str)]
+        if broken and not args.skip_broken:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise SystemExit(f"{broken[0]}; mend or remove it, or give --skip-broken")
+        if good:
+            start = len(readable)
+            images[start : start + len(good)] = [image for _, image in good]
+            readable += [item for item, _ in good]
+        for _, image in good:
+            digests += hashlib.blake2b(image.tobytes(), digest_size=8).digest()
+        progress.update(len(decoded))
+    progress.close()
+    return readable, broken, np.frombuffer(digests, np.uint64)
+
+
+def decode_ahead(
+    items: list[Item], args: argparse.Namespace, pool: ProcessPoolExecutor
+) -> Iterator[list[tuple[Item, np.ndarray | str]]]:
+    """Yields [(item, its picture or what is wrong with it)] a chunk at a time, in order.
+
+    Two chunks a worker are in work or in memory.
+    """
+    decode = partial(picture, size=args.image_size)
+    waiting = deque()
+    for first in range(0, len(items), CHUNK):
+        chunk = items[first : first + CHUNK]
+        pictures = pool.map(decode, [item.image for item in chunk], chunksize=CHUNK)
+        waiting.append((chunk, pictures))
+        if len(waiting) == 2 * args.workers:
+            yield list(zip(*waiting.popleft()))
+    while waiting:
+        yield list(zip(*waiting.popleft()))
+
+
+def picture(image: str | np.ndarray | glyphs.Glyph, size: int) -> np.ndarray | str:
+    """uint8 (size, size, 3) RGB of an item's image, or a line that says what is wrong with it."""
+    if isinstance(image, glyphs.Glyph):
+        return glyphs.picture(image, size)
+    try:
+        if isinstance(image, np.ndarray):
+            opened = Image.fromarray(image)
+        elif os.path.isfile(image):
+            opened = Image.open(image)
+        else:  # opening a pipe would wait for ever
             raise ValueError("not a file")
-        with (
-            Image.fromarray(source) if isinstance(source, np.ndarray) else Image.open(source)
-        ) as image:
-            image = _rgb(image)
-            left, top = ((side - min(image.size)) / 2 for side in image.size)
-            box = left, top, left + min(image.size), top + min(image.size)
-            return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box))
-    except (
-        Exception
-    ) as error:  # there is nearly nothing that Pillow does not raise on one damaged file or another
-        return f"{sources.shown(source)}: not a readable image ({' '.join(str(error).split())})"
+        with opened:
+            return crop_and_resize(as_viewed(opened), size)
+    except Exception as error:  # whatever Pillow raises on a damaged file: nearly anything
+        message = " ".join(str(error).split())
+        return f"{sources.shown(image)}: not a readable image ({message})"
 
 
-def _rgb(image):
+def crop_and_resize(image: Image.Image, size: int) -> np.ndarray:
+    """The largest square in the middle, antialiased: uint8 (size, size, 3)."""
+    side = min(image.size)
+    left, top = ((length - side) / 2 for length in image.size)
+    box = left, top, left + side, top + side
+    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box))
+
+
+def as_viewed(image: Image.Image) -> Image.Image:
     """A picture as a viewer shows it: mode "RGB", upright, on white."""
     orientation = 1
     with suppress(Exception):  # damaged metadata turn nothing
@@ -109,120 +252,34 @@ def _rgb(image):
     return image.convert("RGB")
 
 
-def twins(marks, labels, split, names, out):
-    """(test images that are also in train or val, images that also have another label), by digests `marks` (N,) of pixels; says so if there are any."""
-    same = np.unique(marks, return_inverse=True)[1]
-    test = split == 2
-    leaked = test & np.isin(same, same[~test])
-    conflicting = np.bincount(np.unique(np.stack([same, labels]), axis=1)[0])[same] > 1
-    for found, words in (
-        (leaked, f"of {test.sum()} test images are also in train or val"),
-        (conflicting, "images also have another label"),
-    ):
-        if found.any():
-            first = np.flatnonzero(found)[0]
-            other = np.flatnonzero(
-                (same == same[first]) & (~test if found is leaked else labels != labels[first])
-            )[0]
-            print(
-                f"{out}: {found.sum()} {words}, pixel by pixel (the first: {names[first]} = {names[other]})",
-                flush=True,
-            )
+def find_duplicates(
+    digests: np.ndarray, labels: np.ndarray, split: np.ndarray, names: list[str], out: str
+) -> tuple[int, int]:
+    """Counts test images that are also in train or val, and images that also have another label.
+
+    Equal `digests` (N,) are equal pixels. Prints a line with an example where there are any.
+    """
+    _, group = np.unique(digests, return_inverse=True)  # images with the same pixels
+    test = split == SPLITS.index("test")
+    leaked = test & np.isin(group, group[~test])
+    labels_of_group = np.bincount(np.unique(np.stack([group, labels]), axis=1)[0])
+    conflicting = labels_of_group[group] > 1
+
+    def example(chosen, others):
+        return f"pixel by pixel (the first: {names[chosen]} = {names[np.flatnonzero(others)[0]]})"
+
+    if leaked.any():
+        first = np.flatnonzero(leaked)[0]
+        twin = example(first, (group == group[first]) & ~test)
+        print(
+            f"{out}: {leaked.sum()} of {test.sum()} test images are also in train or val, {twin}",
+            flush=True,
+        )
+    if conflicting.any():
+        first = np.flatnonzero(conflicting)[0]
+        twin = example(first, (group == group[first]) & (labels != labels[first]))
+        print(f"{out}: {conflicting.sum()} images also have another label, {twin}", flush=True)
     return int(leaked.sum()), int(conflicting.sum())
-
-
-class Broken(Exception):
-    """Some images were left out; holds the items that were not."""
-
-
-def pack(classes, items, args):
-    """Writes the pack: images are streamed, two chunks a worker in memory at a time."""
-    size, kept, broken, ahead, marks = args.image_size, [], [], deque(), bytearray()
-    with files.write(args.out) as file, files.workers(args.workers) as pool:
-        images = file.create_dataset("images", (len(items), size, size, 3), np.uint8)
-        chunks = iter([items[first : first + CHUNK] for first in range(0, len(items), CHUNK)])
-        bar = tqdm(
-            total=len(items),
-            desc=Path(args.out).name,
-            unit=" images",
-            disable=not sys.stderr.isatty(),
-        )
-        while len(kept) + len(broken) < len(items):
-            ahead.extend(
-                (chunk, pool.map(partial(picture, size=size), chunk, chunksize=CHUNK))
-                for chunk in islice(chunks, 2 * args.workers - len(ahead))
-            )
-            done = list(zip(*ahead.popleft()))
-            good = [(item, image) for item, image in done if not isinstance(image, str)]
-            broken += [words for _, words in done if isinstance(words, str)]
-            if broken and not args.skip_broken:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise SystemExit(f"{broken[0]}; mend or remove it, or give --skip-broken")
-            if good:
-                images[len(kept) : len(kept) + len(good)] = [image for _, image in good]
-                kept += [item for item, _ in good]
-                marks += b"".join(
-                    hashlib.blake2b(image.tobytes(), digest_size=8).digest() for _, image in good
-                )
-            bar.update(len(done))
-        bar.close()
-        for label, split in sorted({item[1:3] for item in items} - {item[1:3] for item in kept}):
-            raise SystemExit(
-                f"{args.source}: class {classes[label]} has no readable image left for {('train', 'val', 'test')[split]}"
-            )
-        if broken:
-            print(
-                f"{args.out}: {len(broken)} unreadable images left out, the first: {broken[0]}",
-                flush=True,
-            )
-            raise Broken(kept)
-        labels, split = (
-            np.array([item[1] for item in kept], np.int64),
-            np.array([item[2] for item in kept], np.uint8),
-        )
-        file["labels"], file["split"] = labels, split
-        file["split"].attrs["names"] = ["train", "val", "test"]
-        file.create_dataset("from", data=[item[3] for item in kept])
-        pieces = (images[first : first + CHUNK].tobytes() for first in range(0, len(kept), CHUNK))
-        fingerprint = files.sha256(pieces, labels.tobytes(), split.tobytes())
-        duplicates, conflicting = twins(
-            np.frombuffer(marks, np.uint64), labels, split, [item[3] for item in kept], args.out
-        )
-        settings = {
-            name: value for name, value in vars(args).items() if name not in ("out", "workers")
-        }
-        file.attrs.update(provenance.stamp(settings, args.seed, fingerprint, "cpu"))
-        file.attrs.update(
-            kind="pack",
-            classes=json.dumps(classes),
-            image_size=size,
-            source=args.source,
-            duplicates=duplicates,
-            conflicting=conflicting,
-        )
-        counts = np.bincount(split, minlength=3)
-    print(
-        f"{args.out}: {len(classes)} classes at {size} px, {counts[0]} train + {counts[1]} val + {counts[2]} test images",
-        flush=True,
-    )
-
-
-def main():
-    args = parser().parse_args()
-    warnings.filterwarnings(
-        "ignore", module="PIL"
-    )  # of large images and damaged metadata, which are read
-    kind, _, name = args.source.partition(":")
-    if kind == "glyphs":
-        classes, items = sources.glyph_items(name, args)
-    elif kind == "cifar10":
-        classes, items = sources.cifar10_items(Path(name or "."), args)
-    else:
-        classes, items = sources.folder_items(Path(args.source), args)
-    try:
-        pack(classes, items, args)
-    except Broken as left:  # a dataset is as long as it was begun: once more
-        pack(classes, left.args[0], args)
 
 
 if __name__ == "__main__":

@@ -1,48 +1,111 @@
-"""Where images come from: each function lists (classes, items) of one kind of source, split into train, val and test.
+"""Where images come from: each function lists the classes and the items of one kind of source,
+split into train, val and test.
 
-An item is (what to decode or draw, label, split, name). Decoding, and the pack, are `common.images.prepare`'s.
+What an item shows is decoded, or drawn, by `common.images.prepare`.
 """
 
+import argparse
 import hashlib
 import tarfile
 from pathlib import Path
+from typing import NamedTuple
 from urllib.request import urlretrieve
 
 import numpy as np
 
 from common import files
 from common.images import glyphs
+from common.images.packs import SPLITS
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
-CIFAR10 = (
-    "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
-    "c32a1d4ab5d03f1284b67883e8d87530",
-)  # and its MD5, from the same site
+CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+CIFAR10_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"  # from the same site
 
 
-def choose_classes(found, args):
+class Item(NamedTuple):
+    """One image of a pack to be."""
+
+    image: str | np.ndarray | glyphs.Glyph  # a path, pixels (H, W, 3) uint8, or what to draw
+    label: int
+    split: int  # a position in SPLITS
+    name: str  # what the pack says about where it came from
+
+
+def shown(name: str | Path) -> str:
+    """A file's name as text that can be printed and stored, whatever bytes it has."""
+    return str(name).encode(errors="backslashreplace").decode()
+
+
+def glyph_items(name: str, args: argparse.Namespace) -> tuple[list[str], list[Item]]:
+    """(classes, items) to draw: "letters" or "digits"."""
+    characters = {"letters": glyphs.LETTERS, "digits": glyphs.DIGITS}.get(name)
+    if characters is None:
+        raise SystemExit(f"glyphs:{name}: there are glyphs:letters and glyphs:digits")
+    counts = args.train_per_class or 100, args.val_per_class, args.test_per_class or 20
+    items = []
+    for split, count in enumerate(counts):
+        for label, character in enumerate(characters):
+            for index in range(count):
+                glyph = glyphs.Glyph(character, split, index, args.seed)
+                items.append(Item(glyph, label, split, f"{character}/{split}/{index}"))
+    return characters, items
+
+
+def folder_items(root: Path, args: argparse.Namespace) -> tuple[list[str], list[Item]]:
+    """(classes, items) of a folder of images by class."""
+    folders = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    train = [path for path in folders if path.name == "train" or path.name.startswith("train.X")]
+    test = [path for path in folders if path.name == "test"]
+    test = test or [path for path in folders if path.name in ("val", "val.X")]
+    if not train or not test:
+        raise SystemExit(
+            f"{root}: needs train/CLASS/images and test/CLASS/images or val/CLASS/images "
+            "(or ImageNet-100's train.X1/ … val.X/)"
+        )
+    to_train, to_test = _by_class(root, train), _by_class(root, test)
+    if not to_train:
+        raise SystemExit(
+            f"{train[0]}: has no folder in it; the names of its folders are the labels"
+        )
+    if only_test := sorted(set(to_test) - set(to_train)):
+        print(
+            f"{root}: left out: {len(only_test)} classes that only {test[0].name}/ has "
+            f"(the first: {shown(only_test[0])})",
+            flush=True,
+        )
+    classes = choose_classes(sorted(to_train), args)
+    return classes, draw_splits(classes, to_train, to_test, args)
+
+
+def _by_class(root: Path, folders: list[Path]) -> dict[str, list[tuple[str, str]]]:
+    """{class: [(path, name)]}, sorted by path, of one or more folders that hold one a class."""
+    images = {}
+    for folder in folders:
+        for path in sorted(folder.iterdir()):
+            if path.is_symlink() and not path.exists():
+                raise SystemExit(f"{shown(path)}: a link that leads nowhere; mend or remove it")
+            if path.is_dir():
+                images.setdefault(path.name, []).extend(
+                    image for image in path.iterdir() if image.suffix.lower() in SUFFIXES
+                )
+    return {
+        name: [(str(path), shown(path.relative_to(root))) for path in sorted(paths)]
+        for name, paths in images.items()
+    }
+
+
+def choose_classes(available: list[str], args: argparse.Namespace) -> list[str]:
     """The class names to pack, sorted: listed in a file, drawn by seed, or all."""
     if args.class_list:
-        lines = map(
-            str.strip, Path(args.class_list).read_text("utf-8", "surrogateescape").splitlines()
-        )
-        wanted = {
-            line if line in found else line.split()[0] for line in lines if line
-        }  # synset lists have a description after the name
-        if missing := sorted(wanted - set(found)):
-            raise SystemExit(
-                f"{args.class_list}: {args.source} has no class {missing[0]} ({len(missing)} of {len(wanted)} missing)"
-            )
-    elif args.classes > len(found):
+        wanted = _listed_classes(available, args)
+    elif args.classes > len(available):
         raise SystemExit(
-            f"{args.source}: has {len(found)} classes, --classes asks for {args.classes}"
+            f"{args.source}: has {len(available)} classes, --classes asks for {args.classes}"
         )
     else:
-        wanted = (
-            np.random.default_rng(args.seed)
-            .choice(sorted(found), args.classes or len(found), replace=False)
-            .tolist()
-        )
+        rng = np.random.default_rng(args.seed)
+        count = args.classes or len(available)
+        wanted = rng.choice(sorted(available), count, replace=False).tolist()
     if len(wanted) < 2:
         raise SystemExit(
             f"{args.source}: {len(wanted)} class, and nothing to tell apart; 2 or more are needed"
@@ -50,134 +113,92 @@ def choose_classes(found, args):
     return sorted(wanted)
 
 
-def glyph_items(name, args):
-    """(classes, items): what to draw. An item is (source, label, split, description)."""
-    letters = {"letters": glyphs.LETTERS, "digits": glyphs.DIGITS}.get(name)
-    if letters is None:
-        raise SystemExit(f"glyphs:{name}: there are glyphs:letters and glyphs:digits")
-    counts = [args.train_per_class or 100, args.val_per_class, args.test_per_class or 20]
-    return letters, [
-        (
-            (letters, label, split, index, args.seed),
-            label,
-            split,
-            f"{letters[label]}/{split}/{index}",
-        )
-        for split, count in enumerate(counts)
-        for label in range(len(letters))
-        for index in range(count)
-    ]
-
-
-def folder_items(root, args):
-    """(classes, items) of a folder of images by class."""
-    folders = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-    train = [path for path in folders if path.name == "train" or path.name.startswith("train.X")]
-    test = [p for p in folders if p.name == "test"] or [
-        p for p in folders if p.name in ("val", "val.X")
-    ]
-    if not train or not test:
+def _listed_classes(available: list[str], args: argparse.Namespace) -> set[str]:
+    """The classes of --class-list: a line is one, or, as in synset lists, begins with one."""
+    text = Path(args.class_list).read_text("utf-8", "surrogateescape")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    wanted = {line if line in available else line.split()[0] for line in lines}
+    if missing := sorted(wanted - set(available)):
         raise SystemExit(
-            f"{root}: needs train/CLASS/images and test/CLASS/images or val/CLASS/images (or ImageNet-100's train.X1/ … val.X/)"
+            f"{args.class_list}: {args.source} has no class {missing[0]} "
+            f"({len(missing)} of {len(wanted)} missing)"
         )
-    listed = [_by_class(root, train), _by_class(root, test)]
-    if not listed[0]:
-        raise SystemExit(
-            f"{train[0]}: has no folder in it; the names of its folders are the labels"
-        )
-    if alone := sorted(set(listed[1]) - set(listed[0])):
-        print(
-            f"{root}: left out: {len(alone)} classes that only {test[0].name}/ has (the first: {shown(alone[0])})",
-            flush=True,
-        )
-    return _drawn(choose_classes(sorted(listed[0]), args), listed, args)
+    return wanted
 
 
-def _drawn(classes, listed, args):
-    """(classes, items): val and train drawn by seed from listed[0], test from listed[1], each {class: [(what, name)]}."""
-    items, need = [], (args.val_per_class + (args.train_per_class or 1), args.test_per_class or 1)
+def draw_splits(
+    classes: list[str], to_train: dict, to_test: dict, args: argparse.Namespace
+) -> list[Item]:
+    """Val and train drawn by seed from `to_train`, test from `to_test`: {class: [(image, name)]}.
+
+    Within a class and split the items keep their order.
+    """
+    needed_train = args.val_per_class + (args.train_per_class or 1)
+    needed_test = args.test_per_class or 1
+    items = []
     for label, name in enumerate(classes):
-        both, rng = (
-            [part.get(name, []) for part in listed],
-            np.random.default_rng([args.seed, label]),
-        )
-        if any(len(own) < least for own, least in zip(both, need)):
+        train, test = to_train.get(name, []), to_test.get(name, [])
+        if len(train) < needed_train or len(test) < needed_test:
             raise SystemExit(
-                f"{args.source}: class {shown(name)} has {len(both[0])} images to train on and {len(both[1])} to test; "
-                f"{need[0]} and {need[1]} are needed"
+                f"{args.source}: class {shown(name)} has {len(train)} images to train on and "
+                f"{len(test)} to test; {needed_train} and {needed_test} are needed"
             )
-        train, test = (rng.permutation(len(own)) for own in both)
-        val, rest = train[: args.val_per_class], train[args.val_per_class :]
-        for split, places in enumerate(
-            (rest[: args.train_per_class or None], val, test[: args.test_per_class or None])
+        rng = np.random.default_rng([args.seed, label])
+        order, test_order = rng.permutation(len(train)), rng.permutation(len(test))
+        val_order, train_order = order[: args.val_per_class], order[args.val_per_class :]
+        for split, images, positions in (
+            ("train", train, train_order[: args.train_per_class or None]),
+            ("val", train, val_order),
+            ("test", test, test_order[: args.test_per_class or None]),
         ):
-            items += [
-                (what, label, split, text)
-                for what, text in (both[split == 2][i] for i in sorted(places))
-            ]
-    return classes, items
+            for position in sorted(positions):
+                image, text = images[position]
+                items.append(Item(image, label, SPLITS.index(split), text))
+    return items
 
 
-def _by_class(root, folders):
-    """{class: [(path, name)]}, sorted, over one or more folders of classes."""
-    found = {}
-    for path in (path for folder in folders for path in sorted(folder.iterdir())):
-        if path.is_symlink() and not path.exists():
-            raise SystemExit(f"{shown(path)}: a link that leads nowhere; mend or remove it")
-        if path.is_dir():
-            found.setdefault(path.name, []).extend(
-                image for image in path.iterdir() if image.suffix.lower() in SUFFIXES
-            )
-    return {
-        name: [(str(path), shown(path.relative_to(root))) for path in sorted(paths)]
-        for name, paths in found.items()
-    }
+def cifar10_items(root: Path, args: argparse.Namespace) -> tuple[list[str], list[Item]]:
+    """(classes, items) of CIFAR-10, straight from the archive of its binary version.
 
-
-def shown(name):
-    """A file's name as text that can be printed and stored, whatever bytes it has."""
-    return str(name).encode(errors="backslashreplace").decode()
-
-
-def cifar10_items(root, args):
-    """(classes, items) of CIFAR-10's binary version, straight from its archive, which is downloaded if it is missing. Its other version is a pickle."""
-    url, md5 = CIFAR10
-    archive = root / Path(url).name
+    It is downloaded if it is missing. (The version for Python is a pickle, which runs code.)
+    """
+    archive = root / Path(CIFAR10_URL).name
     if not archive.exists():
-        print(f"{archive}: downloading CIFAR-10, 170 MB", flush=True)
-        try:
-            with files.whole(archive) as part:
-                urlretrieve(url, part)
-        except OSError as error:
-            raise SystemExit(
-                f"{archive}: not there and cannot be downloaded ({error}); CIFAR=folder takes images by class"
-            ) from None
+        _download_cifar10(archive)
     with open(archive, "rb") as file:
-        if hashlib.file_digest(file, "md5").hexdigest() != md5:
+        if hashlib.file_digest(file, "md5").hexdigest() != CIFAR10_MD5:
             raise SystemExit(f"{archive}: wrong checksum; remove it, and it is downloaded again")
     with tarfile.open(archive) as tar:
 
-        def part(name):
-            return np.frombuffer(tar.extractfile(f"cifar-10-batches-bin/{name}").read(), np.uint8)
+        def member(name):
+            data = tar.extractfile(f"cifar-10-batches-bin/{name}").read()
+            return np.frombuffer(data, np.uint8)
 
-        classes = bytes(part("batches.meta.txt")).decode().split()
-        both = [
-            np.concatenate([part(f"{name}.bin") for name in names]).reshape(
-                -1, 3073
-            )  # a row an image: its label, then 32 x 32 red, green, blue
-            for names in ([f"data_batch_{k}" for k in range(1, 6)], ["test_batch"])
-        ]
-    return _drawn(
-        classes,
-        [
-            {
-                name: [
-                    (rows[i, 1:].reshape(3, 32, 32).transpose(1, 2, 0), f"{folder}/{i}")
-                    for i in np.flatnonzero(rows[:, 0] == label)
-                ]
-                for label, name in enumerate(classes)
-            }
-            for folder, rows in zip(("train", "test"), both)
-        ],
-        args,
-    )
+        classes = bytes(member("batches.meta.txt")).decode().split()
+        train = np.concatenate([member(f"data_batch_{number}.bin") for number in range(1, 6)])
+        test = member("test_batch.bin")
+    to_train = _cifar10_by_class(classes, train, "train")
+    to_test = _cifar10_by_class(classes, test, "test")
+    return classes, draw_splits(classes, to_train, to_test, args)
+
+
+def _download_cifar10(archive: Path):
+    print(f"{archive}: downloading CIFAR-10, 170 MB", flush=True)
+    try:
+        with files.atomic(archive) as part:
+            urlretrieve(CIFAR10_URL, part)
+    except OSError as error:
+        raise SystemExit(
+            f"{archive}: not there and cannot be downloaded ({error}); "
+            "CIFAR=folder takes images by class"
+        ) from None
+
+
+def _cifar10_by_class(classes: list[str], data: np.ndarray, folder: str) -> dict[str, list]:
+    """{class: [(pixels (32, 32, 3), name)]}. An image is a label, then its red, green and blue."""
+    rows = data.reshape(-1, 1 + 3 * 32 * 32)
+    images = {name: [] for name in classes}
+    for index, row in enumerate(rows):
+        pixels = row[1:].reshape(3, 32, 32).transpose(1, 2, 0)
+        images[classes[row[0]]].append((pixels, f"{folder}/{index}"))
+    return images
