@@ -37,8 +37,16 @@ def command() -> str:
 
 
 def source(*paths: str | Path) -> str:
-    """Hex digest of source files, given relative to the project's root or absolute."""
-    return files.sha256(*[(ROOT / path).read_bytes() for path in paths])
+    """Hex digest of source files, given relative to the project's root or absolute.
+
+    A folder stands for all Python files in it.
+    """
+    contents = []
+    for path in paths:
+        path = ROOT / path
+        members = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+        contents += [member.read_bytes() for member in members]
+    return files.sha256(*contents)
 
 
 @functools.cache
