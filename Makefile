@@ -9,12 +9,13 @@ SHELL := bash
 MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := help
 
-# The registry. A word of METHODS is a file of train/, of MEASUREMENTS and MEASUREMENTS_MORE one of eval/, of MODES one of finetune/.
+# The registry. A word of METHODS is a file of train/, of MEASUREMENTS, MEASUREMENTS_MORE and COMPARISONS one of eval/, of MODES one of finetune/.
 METHODS      = adam noisy_adam swa
 CONTROLS     =
 MEASUREMENTS = clean gaussian_noise square_mask fgsm local_energy
 MEASUREMENTS_MORE = pgd corruptions local_energy_layers local_energy_all adaptive_sharpness hessian
 MORE         =
+COMPARISONS  = distance line
 PARTIAL      =
 MODES        = full
 SEEDS        = 0 1
@@ -39,7 +40,7 @@ PRETRAIN_DATA =
 FINETUNE_DATA =
 TRAIN         =
 MEASURE       =
-PAIR          =
+COMPARE       =
 FINETUNE      =
 REPORT        =
 TUNE          =
@@ -103,7 +104,7 @@ TUNINGS       = $(TUNED_METHODS:%=$A/tune/%/training.h5) $(TUNED_MODES:%=$A/tune
 
 # A passport's second volume holds what takes longer; without MORE the first is remade by nothing that is done to it.
 PASSPORTS = $(MINIMA:%=$A/%/passport.h5) $(if $(MORE),$(MINIMA:%=$A/%/passport-more.h5))
-REPORTED = $(TRAINED:%=$A/%/training.h5) $(PASSPORTS) $(PAIRS:%=$A/%/pair.h5) \
+REPORTED = $(TRAINED:%=$A/%/training.h5) $(PASSPORTS) $(foreach c,$(COMPARISONS),$(PAIRS:%=$A/%/$c.h5)) \
            $(foreach m,$(MODES),$(MINIMA:%=$A/%/finetune-$m.h5))
 
 REPORT_FLAGS = --profile $(PROFILE) --pack $A/data/pretrain.h5 --pack $A/data/finetune.h5 $(FLAGS_report)
@@ -141,7 +142,7 @@ help:
 	@echo 'make check               every file of $A against its checksum'
 	@echo 'make setup               the environment in .venv alone;  make clean  removes $A'
 	@echo
-	@$(foreach v,PROFILE METHODS CONTROLS SEEDS MEASUREMENTS MEASUREMENTS_MORE MODES RUNS EPOCHS THREADS JOBS DETERMINISTIC PYTHON LAUNCH GPUS IMAGENET CIFAR,printf '  %-17s %s\n' '$v' '$($v)';)
+	@$(foreach v,PROFILE METHODS CONTROLS SEEDS MEASUREMENTS MEASUREMENTS_MORE COMPARISONS MODES RUNS EPOCHS THREADS JOBS DETERMINISTIC PYTHON LAUNCH GPUS IMAGENET CIFAR,printf '  %-17s %s\n' '$v' '$($v)';)
 	@printf '  profiles          %s\n' '$(patsubst profiles/%.mk,%,$(wildcard profiles/*.mk))'
 
 all: $A/report/index.html
@@ -174,7 +175,7 @@ $(call kept,prepare-finetune,$(or $(if $(call unnamed,CIFAR),$(file < $A/flags/p
 $(foreach m,$(METHODS),$(call kept,train-$m,--epochs $(EPOCHS) $(TRAIN) $(TRAIN_$m) $(same_bits)))
 $(call kept,passport,$(MEASURE) $(same_bits) $(foreach m,$(MEASUREMENTS),$(MEASURE_$m) $m))
 $(call kept,passport-more,$(MEASURE) $(same_bits) $(foreach m,$(MEASUREMENTS_MORE),$(MEASURE_$m) $m))
-$(call kept,pair,$(PAIR) $(same_bits))
+$(foreach c,$(COMPARISONS),$(call kept,compare-$c,$(COMPARE) $(COMPARE_$c) $(same_bits)))
 $(foreach m,$(MODES),$(call kept,finetune-$m,--runs $(RUNS) $(FINETUNE) $(FINETUNE_$m) $(same_bits)))
 $(call kept,report,$(REPORT))
 $(call kept,tune,$(TUNE))
@@ -202,8 +203,11 @@ endef
 $(eval $(call PASSPORT,passport,$(MEASUREMENTS)))
 $(eval $(call PASSPORT,passport-more,$(MEASUREMENTS_MORE)))
 
-$(PAIRS:%=$A/%/pair.h5): $A/%/pair.h5: eval/pair.py $$(foreach m,$$(subst --, ,$$*),$A/$$m/weights.safetensors) $A/data/pretrain.h5 $A/flags/pair
-	$(RUN) -m eval.pair --data $A/data/pretrain.h5 --minima $(patsubst %,$A/%,$(subst --, ,$*)) --out $@ $(FLAGS_pair)
+define COMPARISON
+$(PAIRS:%=$A/%/$1.h5): $A/%/$1.h5: eval/$1.py $$$$(foreach m,$$$$(subst --, ,$$$$*),$A/$$$$m/weights.safetensors) $A/data/pretrain.h5 $A/flags/compare-$1
+	$$(RUN) -m eval.$1 --data $A/data/pretrain.h5 --minima $$(patsubst %,$A/%,$$(subst --, ,$$*)) --out $$@ $$(FLAGS_compare-$1)
+endef
+$(foreach c,$(COMPARISONS),$(eval $(call COMPARISON,$c)))
 
 define MODE
 $(MINIMA:%=$A/%/finetune-$1.h5): %/finetune-$1.h5: finetune/$1.py %/weights.safetensors $A/data/finetune.h5 $A/flags/finetune-$1

@@ -1,8 +1,11 @@
-"""Common corruptions at any resolution, severities 1 to 5 (Hendrycks and Dietterich 2019, arXiv 1903.12261), those that torchvision and Pillow can make.
+"""Common corruptions at any resolution, severities 1 to 5 (Hendrycks and Dietterich 2019,
+arXiv 1903.12261), those that torchvision and Pillow can make.
 
-Parameters are the published ones of CIFAR-10-C (32 px), Tiny-ImageNet-C (64 px) and ImageNet-C (224 px), linear between them in log2 of the image's
-side and between severities. Elastic is our own calibration: the published one mixes displacements with an affine map and does not ascend. Each
-corruption stands as one repeat: accuracy and its interval are over corruptions. Nine of the fifteen; gaussian_noise is a measurement of its own.
+Parameters are the published ones of CIFAR-10-C (32 px), Tiny-ImageNet-C (64 px) and ImageNet-C
+(224 px), linear between them in log2 of the image's side and between severities. Elastic is our own
+calibration: the published one mixes displacements with an affine map and does not ascend. Each
+corruption stands as one repeat: accuracy and its interval are over corruptions. Nine of the
+fifteen; gaussian_noise is a measurement of its own.
 """
 
 import io
@@ -17,56 +20,91 @@ from torchvision.transforms.v2 import functional
 from common import cli
 from common.measuring import passport
 
-TITLE, SOURCE = "Common corruptions", "Hendrycks and Dietterich 2019, arXiv 1903.12261"
-LEVEL, UNITS, LEVELS = "severity", "as published, 0 none to 5", [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+TITLE = "Common corruptions"
+SOURCE = "Hendrycks and Dietterich 2019, arXiv 1903.12261"
+LEVEL = "severity"
+UNITS = "as published, 0 none to 5"
+LEVELS = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
 LEVEL_TYPE = cli.severity
-PUBLISHED = {  # at severities 1 … 5, a row each for 32, 64 and 224 px
+SIDES = [32, 64, 224]  # px, of the rows below
+PUBLISHED = {  # at severities 1 … 5
+    # photons a pixel
     "shot_noise": [
         [500, 250, 100, 75, 50],
         [250, 100, 50, 30, 15],
         [60, 25, 12, 5, 3],
-    ],  # photons a pixel
+    ],
+    # fraction of values
     "impulse_noise": [
         [0.01, 0.02, 0.03, 0.05, 0.07],
         [0.01, 0.02, 0.05, 0.08, 0.14],
         [0.03, 0.06, 0.09, 0.17, 0.27],
-    ],  # fraction of values
+    ],
+    # sigma in pixels
     "gaussian_blur": [
         [0.4, 0.6, 0.7, 0.8, 1],
         [0.5, 0.75, 1, 1.25, 1.5],
         [1, 2, 3, 4, 6],
-    ],  # sigma in pixels
+    ],
+    # largest zoom
     "zoom_blur": [
         [1.05, 1.1, 1.15, 1.2, 1.25],
         [1.05, 1.1, 1.15, 1.2, 1.25],
         [1.1, 1.15, 1.2, 1.24, 1.28],
-    ],  # largest zoom
+    ],
+    # added to the value of HSV
     "brightness": [
         [0.05, 0.1, 0.15, 0.2, 0.3],
         [0.1, 0.2, 0.3, 0.4, 0.5],
         [0.1, 0.2, 0.3, 0.4, 0.5],
-    ],  # added to the value of HSV
+    ],
+    # factor
     "contrast": [
         [0.75, 0.5, 0.4, 0.3, 0.15],
         [0.4, 0.3, 0.2, 0.1, 0.05],
         [0.4, 0.3, 0.2, 0.1, 0.05],
-    ],  # factor
-    "elastic": [[0.005, 0.01, 0.015, 0.02, 0.03]]
-    * 3,  # root mean square displacement, fraction of the side
+    ],
+    # root mean square displacement, fraction of the side
+    "elastic": [
+        [0.005, 0.01, 0.015, 0.02, 0.03],
+        [0.005, 0.01, 0.015, 0.02, 0.03],
+        [0.005, 0.01, 0.015, 0.02, 0.03],
+    ],
+    # resolution kept
     "pixelate": [
         [0.95, 0.9, 0.85, 0.75, 0.65],
         [0.9, 0.8, 0.7, 0.6, 0.5],
         [0.6, 0.5, 0.4, 0.3, 0.25],
-    ],  # resolution kept
-    "jpeg": [[80, 65, 58, 50, 40], [65, 58, 50, 40, 25], [25, 18, 15, 10, 7]],  # quality
+    ],
+    # quality
+    "jpeg": [
+        [80, 65, 58, 50, 40],
+        [65, 58, 50, 40, 25],
+        [25, 18, 15, 10, 7],
+    ],
 }
 REPEATS = list(PUBLISHED)
 
 
+def perturb(images, labels, levels, generator, model, repeat):
+    """Yields images (N, 3, H, W) in [0, 1] under the corruption named `repeat`.
+
+    Each severity starts from the same state of the generator.
+    """
+    corrupt, side = CORRUPTIONS[repeat], images.shape[-1]
+    state = generator.get_state()
+    for severity in levels:
+        generator.set_state(state)
+        yield corrupt(images, parameter(repeat, severity, side), generator).clamp(0, 1)
+
+
 def parameter(corruption, severity, side):
-    """The corruption's parameter at a severity from 1 to 5 (between 0 and 1: as at 1) for images of `side` pixels."""
+    """The corruption's parameter at a severity from 1 to 5, for images of `side` pixels.
+
+    Between 0 and 1 it is as at 1.
+    """
     by_side = [np.interp(severity, range(1, 6), row) for row in PUBLISHED[corruption]]
-    return float(np.interp(np.log2(side), np.log2([32, 64, 224]), by_side))
+    return float(np.interp(np.log2(side), np.log2(SIDES), by_side))
 
 
 def shot_noise(images, photons, generator):
@@ -79,14 +117,14 @@ def impulse_noise(images, fraction, generator):
 
 
 def gaussian_blur(images, sigma, generator):
-    return functional.gaussian_blur(
-        images, 2 * min(int(np.ceil(3 * sigma)), images.shape[-1] - 1) + 1, sigma
-    )
+    radius = min(int(np.ceil(3 * sigma)), images.shape[-1] - 1)
+    return functional.gaussian_blur(images, 2 * radius + 1, sigma)
 
 
 def zoom_blur(images, largest, generator):
+    bilinear = functional.InterpolationMode.BILINEAR
     zoomed = [
-        functional.affine(images, 0, [0, 0], zoom, [0, 0], functional.InterpolationMode.BILINEAR)
+        functional.affine(images, 0, [0, 0], zoom, [0, 0], bilinear)
         for zoom in np.linspace(1, largest, 6).tolist()
     ]
     return (images + sum(zoomed)) / (1 + len(zoomed))
@@ -95,9 +133,8 @@ def zoom_blur(images, largest, generator):
 def brightness(images, added, generator):
     value = images.amax(1, keepdim=True)
     brighter = (value + added).clamp(max=1)
-    return torch.where(
-        value > 0, images * brighter / value.clamp(min=1e-12), brighter
-    )  # hue and saturation stay
+    # Hue and saturation stay.
+    return torch.where(value > 0, images * brighter / value.clamp(min=1e-12), brighter)
 
 
 def contrast(images, factor, generator):
@@ -107,18 +144,13 @@ def contrast(images, factor, generator):
 
 def elastic(images, distance, generator):
     side = images.shape[-1]
-    field = functional.gaussian_blur(
-        torch.rand(len(images), 2, side, side, generator=generator) * 2 - 1,
-        2 * (side // 8) + 1,
-        side / 25,
-    )
-    field = (
-        field / field.square().mean((1, 2, 3), keepdim=True).sqrt() * 2 * distance
-    )  # the image's side is 2 in these units
+    noise = torch.rand(len(images), 2, side, side, generator=generator) * 2 - 1
+    field = functional.gaussian_blur(noise, 2 * (side // 8) + 1, side / 25)
+    length = field.square().mean((1, 2, 3), keepdim=True).sqrt()
+    field = field / length * 2 * distance  # the image's side is 2 in these units
     field = field.permute(0, 2, 3, 1).to(images.device)
-    return torch.cat(
-        [functional.elastic(image[None], own[None]) for image, own in zip(images, field)]
-    )
+    moved = [functional.elastic(images[k : k + 1], field[k : k + 1]) for k in range(len(images))]
+    return torch.cat(moved)
 
 
 def pixelate(images, kept, generator):
@@ -135,14 +167,17 @@ def jpeg(images, quality, generator):
     return torch.from_numpy(np.stack(coded)).to(images.device).permute(0, 3, 1, 2) / 255
 
 
-def perturb(images, labels, levels, generator, model, repeat):
-    """Yields images (N, 3, H, W) in [0, 1] under the corruption named `repeat`; each severity starts from the same state of the generator."""
-    state = generator.get_state()
-    for severity in levels:
-        generator.set_state(state)
-        yield globals()[repeat](
-            images, parameter(repeat, severity, images.shape[-1]), generator
-        ).clamp(0, 1)
+CORRUPTIONS = {
+    "shot_noise": shot_noise,
+    "impulse_noise": impulse_noise,
+    "gaussian_blur": gaussian_blur,
+    "zoom_blur": zoom_blur,
+    "brightness": brightness,
+    "contrast": contrast,
+    "elastic": elastic,
+    "pixelate": pixelate,
+    "jpeg": jpeg,
+}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""FGSM: clamp(x + epsilon·sign(gradient of the loss), 0, 1) (Goodfellow et al. 2014, arXiv 1412.6572)."""
+"""FGSM: clamp(x + epsilon·sign(gradient of the loss), 0, 1) (Goodfellow et al. 2014,
+arXiv 1412.6572).
+"""
 
 import sys
 
@@ -8,27 +10,25 @@ from torch.nn.functional import cross_entropy
 from common import cli
 from common.measuring import passport
 
-TITLE, SOURCE = (
-    "Adversarial attack (FGSM)",
-    "Goodfellow et al. 2014, arXiv 1412.6572; the original report",
-)
-LEVEL, UNITS, LEVELS, REPEATS = (
-    "epsilon",
-    "change of a pixel, images in [0, 1]",
-    [i / 1000 for i in range(31)],
-    1,
-)
+TITLE = "Adversarial attack (FGSM)"
+SOURCE = "Goodfellow et al. 2014, arXiv 1412.6572; the original report"
+LEVEL = "epsilon"
+UNITS = "change of a pixel, images in [0, 1]"
+LEVELS = [i / 1000 for i in range(31)]
 LEVEL_TYPE = cli.fraction
+REPEATS = 1
 
 
 def perturb(images, labels, levels, generator, model):
-    """Yields images (N, 3, H, W) in [0, 1]. One gradient, at the clean images and in float32, serves every epsilon."""
+    """Yields images (N, 3, H, W) in [0, 1].
+
+    One gradient, at the clean images and in float32, serves every epsilon.
+    """
     with torch.enable_grad():
         images = images.requires_grad_()
         # The sum over images: each image's gradient is then its own, whatever the batch size.
-        (gradient,) = torch.autograd.grad(
-            cross_entropy(model(images), labels, reduction="sum"), images
-        )
+        loss = cross_entropy(model(images), labels, reduction="sum")
+        (gradient,) = torch.autograd.grad(loss, images)
     images, sign = images.detach(), gradient.sign()
     for epsilon in levels:
         yield (images + epsilon * sign).clamp(0, 1)

@@ -6,13 +6,12 @@ import torch
 
 from common.measuring import passport
 
-TITLE, SOURCE = "Gaussian noise", "the original report"
-LEVEL, UNITS, LEVELS, REPEATS = (
-    "sigma",
-    "std of the noise, images in [0, 1]",
-    [i / 20 for i in range(21)],
-    10,
-)
+TITLE = "Gaussian noise"
+SOURCE = "the original report"
+LEVEL = "sigma"
+UNITS = "std of the noise, images in [0, 1]"
+LEVELS = [i / 20 for i in range(21)]
+REPEATS = 10
 
 
 def perturb(images, labels, levels, generator, model):

@@ -1,7 +1,9 @@
-"""Local energy in its paper's own form: w·(1 + sigma·z) on all parameters, BatchNorm's included (Pittorino et al. 2020, arXiv 2006.07897).
+"""Local energy in its paper's own form: w·(1 + sigma·z) on all parameters, BatchNorm's included
+(Pittorino et al. 2020, arXiv 2006.07897).
 
-Stored statistics, 100 draws. The paper's energy is the rise of train error: clean accuracy less accuracy. The rise of loss is the average-case
-adaptive sharpness of Andriushchenko et al. 2023 (arXiv 2302.07011) with rho = sigma.
+Stored statistics, 100 draws. The paper's energy is the rise of train error: clean accuracy less
+accuracy. The rise of loss is the average-case adaptive sharpness of Andriushchenko et al. 2023
+(arXiv 2302.07011) with rho = sigma.
 """
 
 import sys
@@ -9,14 +11,14 @@ import sys
 from common.measuring import passport
 from common.networks import weights
 
-TITLE, SOURCE = "Local energy, all parameters", "Pittorino et al. 2020, arXiv 2006.07897"
-LEVEL, UNITS, LEVELS, REPEATS = (
-    "sigma",
-    "standard deviation relative to each weight",
-    [0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5],
-    100,
-)
+TITLE = "Local energy, all parameters"
+SOURCE = "Pittorino et al. 2020, arXiv 2006.07897"
+LEVEL = "sigma"
+UNITS = "standard deviation relative to each weight"
+LEVELS = [0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5]
+REPEATS = 100
 SPLITS = ["train"]
+
 perturb_weight = weights.multiplicative_noise
 
 

@@ -1,6 +1,8 @@
-"""PGD: FGSM's step repeated within |x' - x| <= epsilon, from a random start (Madry et al. 2018, arXiv 1706.06083), 10 and 20 steps.
+"""PGD: FGSM's step repeated within |x' - x| <= epsilon, from a random start (Madry et al. 2018,
+arXiv 1706.06083), 10 and 20 steps.
 
-Beside FGSM, because a network whose gradients are masked at the image resists one step and not many. Steps of epsilon/4, Madry's ratio on CIFAR-10.
+Beside FGSM, because a network whose gradients are masked at the image resists one step and not
+many. Steps of epsilon/4, Madry's ratio on CIFAR-10.
 """
 
 import sys
@@ -11,15 +13,14 @@ from torch.nn.functional import cross_entropy
 from common import cli
 from common.measuring import passport
 
-TITLE, SOURCE = "Adversarial attack (PGD)", "Madry et al. 2018, arXiv 1706.06083"
-LEVEL, UNITS, LEVELS, REPEATS = (
-    "epsilon",
-    "change of a pixel, images in [0, 1]",
-    [0.0, 0.001, 0.002, 0.004, 0.008, 0.016, 0.03],
-    1,
-)
+TITLE = "Adversarial attack (PGD)"
+SOURCE = "Madry et al. 2018, arXiv 1706.06083"
+LEVEL = "epsilon"
+UNITS = "change of a pixel, images in [0, 1]"
+LEVELS = [0.0, 0.001, 0.002, 0.004, 0.008, 0.016, 0.03]
 LEVEL_TYPE = cli.fraction
-STEP = 0.25
+REPEATS = 1
+STEP = 0.25  # fraction of epsilon
 
 
 def variants(model):
@@ -29,17 +30,16 @@ def variants(model):
 
 def perturb(images, labels, levels, generator, model, steps, random_start=True):
     """Yields images (N, 3, H, W) in [0, 1]; gradients in the images' own precision."""
-    start = (
-        (2 * torch.rand(images.shape, generator=generator) - 1).to(images) if random_start else 0
-    )
+    start = 0
+    if random_start:
+        start = (2 * torch.rand(images.shape, generator=generator) - 1).to(images)
     for epsilon in levels:
         attacked = (images + epsilon * start).clamp(0, 1)
         for _ in range(steps):
             with torch.enable_grad():
                 attacked.requires_grad_()
-                (gradient,) = torch.autograd.grad(
-                    cross_entropy(model(attacked), labels, reduction="sum"), attacked
-                )
+                loss = cross_entropy(model(attacked), labels, reduction="sum")
+                (gradient,) = torch.autograd.grad(loss, attacked)
             moved = attacked.detach() + STEP * epsilon * gradient.sign()
             attacked = moved.clamp(images - epsilon, images + epsilon).clamp(0, 1)
         yield attacked

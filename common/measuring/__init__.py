@@ -1,1 +1,1 @@
-"""The measuring room: a network on its images, levels and repeats of a perturbation, and the files that hold the results."""
+"""Measuring: a network on its images, levels and repeats, and the files that hold results."""

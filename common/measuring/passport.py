@@ -1,24 +1,26 @@
-"""The passport: the HDF5 file that holds every measurement of one minimum, made group by group and continued where it stopped."""
+"""The passport: the HDF5 file that holds every measurement of one minimum.
+
+It is made group by group, and continued where it stopped: a group that an earlier passport holds is
+taken over if nothing changed that its numbers depend on.
+"""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
+from types import ModuleType
 
 import h5py
+import numpy as np
 
 from common import cli, devices, files, provenance
 from common.images import packs
-from common.measuring import bench as measure
-from common.measuring import summary
+from common.measuring import bench as benches
+from common.measuring import measurement as measurements
+from common.measuring import summary, sweep
+from common.measuring.measurement import Group, Measurement
 from common.networks import models
-from common.training import processes
 
-CODE = (
-    "common/measuring/bench.py",
-    "common/measuring/summary.py",
-    "common/networks/weights.py",
-    "common/networks/models.py",
-)  # with a measurement's own file: what its numbers depend on
 UNITS = {
     "loss": "nats per image",
     "accuracy": "fraction",
@@ -28,116 +30,126 @@ UNITS = {
     "correct_by_image": "correct answers, sum over repeats",
 }
 
+Groups = dict[str, tuple[dict, dict[str, np.ndarray]]]  # {name: (attributes, {path: array})}
 
-def parser(doc, modules):
-    """Flags of the battery: levels, repeats and options of each measurement under its own name."""
-    parser = measure.flags(cli.Parser(doc))
-    parser.add_argument(
-        "--minimum", required=True, metavar="FOLDER", help="folder that holds weights.safetensors"
-    )
-    parser.add_argument("--out", required=True, metavar="FILE", help="the passport")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="measurements, for the battery")
-    for module in modules:
-        flag = "--" + measure.name_of(module).replace("_", "-")
-        if hasattr(module, "LEVEL"):
-            parser.add_argument(
+
+def parse(doc: str, battery: Sequence[Measurement]):
+    """The command line: levels, repeats and options of each measurement under its own name."""
+    parser = benches.flags(cli.Parser(doc))
+    add = parser.add_argument
+    add("--minimum", required=True, metavar="FOLDER", help="folder that holds weights.safetensors")
+    add("--out", required=True, metavar="FILE", help="the passport")
+    add("names", nargs="*", metavar="NAME", help="measurements, for the battery")
+    for measurement in battery:
+        flag = "--" + measurement.name.replace("_", "-")
+        if measurement.level:
+            add(
                 f"{flag}-levels",
-                type=cli.levels(getattr(module, "LEVEL_TYPE", cli.amount)),
-                default=module.LEVELS,
-                metavar=f"{module.LEVEL.upper()},…",
-                help=f"{module.TITLE}: {module.LEVEL}, {module.UNITS}",
+                type=cli.levels(measurement.level_type),
+                default=measurement.levels,
+                metavar=f"{measurement.level.upper()},…",
+                help=f"{measurement.title}: {measurement.level}, {measurement.units}",
             )
-            if not isinstance(module.REPEATS, list):
-                parser.add_argument(
-                    f"{flag}-repeats",
-                    type=cli.few,
-                    default=module.REPEATS,
-                    metavar="N",
-                    help="random draws at each level",
-                )
-        for name, (kind, default, words) in getattr(module, "OPTIONS", {}).items():
-            parser.add_argument(
-                f"{flag}-{name}", type=kind, default=default, metavar="N", help=words
+        if measurement.level and not measurement.repeat_words:
+            add(
+                f"{flag}-repeats",
+                type=cli.integer(1, 255),
+                default=measurement.repeats,
+                metavar="N",
+                help="random draws at each level",
             )
-    return parser
+        for name, (kind, default, words) in measurement.option_flags.items():
+            add(f"{flag}-{name}", type=kind, default=default, metavar="N", help=words)
+    return parser.parse_intermixed_args()
 
 
-def main(doc, modules):
-    """The battery: measures one minimum with `modules` and writes its passport; a group that is there already is taken over."""
-    args = parser(doc, modules).parse_intermixed_args()
+def main(doc: str, modules: Sequence[ModuleType]):
+    """The battery: measures one minimum with `modules`, files of eval/, and writes its passport.
+
+    SystemExit with one line where the minimum was trained on other data, or --out is not its
+    passport.
+    """
+    battery = [measurements.resolve(module) for module in modules]
+    args = parse(doc, battery)
     device = devices.choose(args.device, args.deterministic)
-    minimum, out = Path(args.minimum), Path(args.out)
-    model, metadata = models.load(minimum / "weights.safetensors")
+    folder, out = Path(args.minimum), Path(args.out)
+    model, metadata = models.load(folder / "weights.safetensors")
     pack = packs.load(args.data, device)
     if metadata["data"] != pack.fingerprint:
         raise SystemExit(
-            f"{minimum}: trained on other data than {args.data}; measure it on the pack it was trained on"
+            f"{folder}: trained on other data than {args.data}; measure it on the pack it was "
+            "trained on"
         )
-    bench = measure.Bench(model, pack, args)
+    bench = benches.Bench(model, pack, args)
     hardware = devices.describe(device, bench.dtype)
-    root = {
+    root = provenance.stamp(vars(args), metadata["seed"], metadata["sha256"], hardware) | {
         "kind": "passport",
-        "minimum": minimum.name,
-        "method": minimum.name.rpartition("-")[0],
-    } | provenance.stamp(vars(args), metadata["seed"], metadata["sha256"], hardware)
-    part = out.with_suffix(".part.h5")
-    old, groups = _read(out, minimum.name) | _read(part, minimum.name), {}
-    processes.wait()  # all have read what rank 0 will write over
-    for module in modules:
-        name = measure.name_of(module)
-        levels = getattr(args, f"{name}_levels", getattr(module, "LEVELS", []))
-        words = getattr(module, "REPEATS", 1)
-        repeats = len(words) if isinstance(words, list) else getattr(args, f"{name}_repeats", words)
-        options = {key: getattr(args, f"{name}_{key}") for key in getattr(module, "OPTIONS", {})}
-        for group, (batchnorm, variant) in measure.groups(module, bench.model).items():
-            settings = (
-                {"levels": levels, "repeats": repeats, "batchnorm": batchnorm, "options": options}
-                | {
-                    key: getattr(args, key)
-                    for key in ("images", "batchnorm_images", "batch_size", "seed")
-                }
-                | {"precision": str(bench.dtype)[6:]}
-            )
+        "minimum": folder.name,
+        "method": metadata["method"],
+        "setting": metadata["setting"],
+    }
+    unfinished = out.with_suffix(".part.h5")
+    old = read(out, folder.name) | read(unfinished, folder.name)
+    done = {}
+    for measurement in battery:
+        measurement = measurement.as_asked(args)
+        for group in measurements.groups(measurement, bench.model):
+            settings = settings_of(measurement, group, args, bench)
             fingerprint = files.sha256(
-                group,
+                group.name,
                 settings,
                 metadata["sha256"],
                 pack.fingerprint,
-                provenance.source(module.__file__, *CODE),
+                measurements.code(measurement.file),
             )
-            if group in old and old[group][0].get("fingerprint") == fingerprint:
-                groups[group] = old[group]
+            if group.name in old and old[group.name][0].get("fingerprint") == fingerprint:
+                done[group.name] = old[group.name]
                 continue
             began = monotonic()
-            arrays = measure.group(bench, module, levels, repeats, batchnorm, variant, options)
-            groups[group] = (
-                provenance.stamp(settings, args.seed, fingerprint, hardware)
-                | {
-                    "measurement": name,
-                    "title": module.TITLE,
-                    "source": module.SOURCE,
-                    "family": measure.family(module),
-                    "level": getattr(module, "LEVEL", ""),
-                    "level_units": getattr(module, "UNITS", ""),
-                    "batchnorm": batchnorm,
-                    "repeats": json.dumps(words if isinstance(words, list) else repeats),
-                    "interval": summary.INTERVAL,
-                    "variant": group.removeprefix(name).removesuffix(batchnorm).strip("_"),
-                    "seconds": monotonic() - began,
-                },
-                arrays,
-            )
-            if processes.FIRST:
-                _write(part, root, groups)
-            print(f"{minimum.name} {group}: {monotonic() - began:.1f} s", flush=True)
-    if processes.FIRST:
-        _write(part, root, groups)
-        files.replace(part, out)
-    processes.end()
+            arrays = sweep.measure_group(bench, measurement, group)
+            seconds = monotonic() - began
+            stamp = provenance.stamp(settings, args.seed, fingerprint, hardware)
+            attributes = stamp | describe(measurement, group) | {"seconds": seconds}
+            done[group.name] = attributes, arrays
+            write(unfinished, root, done)
+            print(f"{folder.name} {group.name}: {seconds:.1f} s", flush=True)
+    write(unfinished, root, done)
+    files.replace(unfinished, out)
 
 
-def _read(path, minimum):
-    """{group: (attributes, {path: array})} of a passport, empty if there is none or it is damaged; SystemExit if it is something else."""
+def settings_of(measurement: Measurement, group: Group, args, bench: benches.Bench) -> dict:
+    """What the numbers of a group depend on, beside weights, data and code."""
+    shared = ("images", "batchnorm_images", "batch_size", "seed")
+    return {
+        "levels": measurement.levels,
+        "repeats": measurement.repeats,
+        "batchnorm": group.batchnorm,
+        "options": measurement.options,
+        "precision": str(bench.dtype).removeprefix("torch."),
+    } | {name: getattr(args, name) for name in shared}
+
+
+def describe(measurement: Measurement, group: Group) -> dict:
+    """The attributes of a group that say what it holds."""
+    return {
+        "measurement": measurement.name,
+        "title": measurement.title,
+        "source": measurement.source,
+        "family": measurement.family,
+        "level": measurement.level,
+        "level_units": measurement.units,
+        "batchnorm": group.batchnorm,
+        "repeats": json.dumps(measurement.repeat_words or measurement.repeats),
+        "interval": summary.INTERVAL,
+        "variant": group.suffix,
+    }
+
+
+def read(path: Path, minimum: str) -> Groups:
+    """The groups of the passport of `minimum`; none if there is no file, or it is damaged.
+
+    SystemExit where it is something else, which is then not ours to write over.
+    """
     if not path.exists():
         return {}
     try:
@@ -151,41 +163,51 @@ def _read(path, minimum):
         kind, owner = file.attrs.get("kind"), file.attrs.get("minimum")
         if (kind, owner) != ("passport", minimum):
             raise SystemExit(
-                f"{path}: is the {kind} of {owner}, not the passport of {minimum}; name another --out"
+                f"{path}: is the {kind} of {owner}, not the passport of {minimum}; name another "
+                "--out"
             )
-        groups = {}
-        for name, group in file.items():
-            arrays = {}
-            group.visititems(
-                lambda at, item: (
-                    arrays.update({at: item[()]}) if isinstance(item, h5py.Dataset) else None
-                )
-            )
-            groups[name] = dict(group.attrs), arrays
-        return groups
+        return {name: (dict(group.attrs), _datasets(group)) for name, group in file.items()}
 
 
-def _write(path, root, groups):
+def _datasets(group: h5py.Group) -> dict[str, np.ndarray]:
+    """{path in the group: array} of everything in it."""
+    arrays = {}
+
+    def add(path, item):
+        if isinstance(item, h5py.Dataset):
+            arrays[path] = item[()]
+
+    group.visititems(add)
+    return arrays
+
+
+def write(path: Path, root: dict, groups: Groups):
+    """Writes the passport: `root`, its own attributes, and the groups."""
     with files.write(path) as file:
         file.attrs.update(root)
         for name, (attributes, arrays) in groups.items():
             group = file.create_group(name)
             group.attrs.update(attributes)
-            axes = (
-                [files.scale(group, "levels", arrays["levels"], attributes["level_units"])]
-                if "levels" in arrays
-                else []
+            _write_arrays(group, arrays, attributes["level_units"])
+
+
+def _write_arrays(group: h5py.Group, arrays: dict[str, np.ndarray], level_units: str):
+    """Writes the datasets of one group, along its levels where it has them."""
+    axes = []
+    if "levels" in arrays:
+        axes = [files.scale(group, "levels", arrays["levels"], level_units)]
+    for path, values in arrays.items():
+        if path == "levels":
+            continue
+        is_level = path.endswith("_level")
+        units = level_units if is_level else UNITS.get(_quantity(path), "1")
+        dataset = files.array(group, path, values, units, *axes if values.ndim > 1 else [])
+        if path.startswith("summary/"):
+            dataset.attrs["columns"] = "value, low, high" + (
+                "; inf: beyond the largest level" if is_level else ""
             )
-            for at, values in arrays.items():
-                if at != "levels":
-                    units = (
-                        attributes["level_units"]
-                        if at.endswith("_level")
-                        else UNITS.get(at.split("/")[-1].removeprefix("mean_"), "1")
-                    )
-                    files.array(group, at, values, units, *axes if values.ndim > 1 else [])
-                if at.startswith("summary/"):
-                    group[at].attrs["columns"] = (
-                        "value, low, high"
-                        + "; inf: beyond the largest level" * at.endswith("_level")
-                    )
+
+
+def _quantity(path: str) -> str:
+    """What a dataset holds: summary/test/mean_loss is a loss."""
+    return path.split("/")[-1].removeprefix("mean_")

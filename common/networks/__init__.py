@@ -1,1 +1,1 @@
-"""The networks' room: how they are built, saved and loaded, and everything that moves weights."""
+"""Networks: how they are built, saved and loaded, and everything that moves weights."""

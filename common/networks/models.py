@@ -1,4 +1,5 @@
-"""The network: ResNet18, or a torchvision model by name; its head, and its file, which loads without this project:
+"""The network: ResNet18, or one of torchvision.models by name; its head; and its file, which loads
+without this project:
 
 model = torchvision.models.resnet18(num_classes=50)
 model.load_state_dict(safetensors.torch.load_file("weights.safetensors"), strict=True)
@@ -10,74 +11,77 @@ from pathlib import Path
 import safetensors
 import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from common import files
 from common.networks import small_maps
 
+METADATA = ("arch", "classes", "image_size", "method", "setting", "seed", "data")
+
 
 class Block(nn.Module):
-    """Two 3x3 convolutions beside a shortcut: (N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
+    """Two 3x3 convolutions beside a shortcut: (N, inputs, H, W) to (N, outputs, H / stride, …)."""
 
-    def __init__(self, inputs, outputs, stride):
+    def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__()
-        shortcut = (
-            nn.Sequential(
+        # First, as in torchvision: the order in which layers are made is that of their draws.
+        shortcut = nn.Identity()
+        if stride > 1:
+            shortcut = nn.Sequential(
                 nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
             )
-            if stride > 1
-            else nn.Identity()
-        )
-        self.conv1, self.bn1 = (
-            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
-            nn.BatchNorm2d(outputs),
-        )
-        self.conv2, self.bn2 = (
-            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(outputs),
-        )
-        self.relu, self.downsample = nn.ReLU(inplace=True), shortcut
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = shortcut
 
-    def forward(self, images):
+    def forward(self, images: Tensor) -> Tensor:
         maps = self.relu(self.bn1(self.conv1(images)))
         return self.relu(self.bn2(self.conv2(maps)) + self.downsample(images))
 
 
 class ResNet18(nn.Module):
-    """ResNet18 (He et al. 2015, arXiv 1512.03385). Names, and the weights that a seed gives, are torchvision's, whose import takes a second."""
+    """ResNet18 (He et al. 2015, arXiv 1512.03385): images (N, 3, H, W) to logits (N, classes).
 
-    def __init__(self, classes):
+    Names, and the weights that a seed gives, are those of torchvision, whose import takes a second.
+    """
+
+    def __init__(self, classes: int):
         super().__init__()
-        self.conv1, self.bn1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64)
-        self.relu, self.maxpool = nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)
-        for stage, (inputs, outputs) in enumerate([(64, 64), (64, 128), (128, 256), (256, 512)], 1):
-            setattr(
-                self,
-                f"layer{stage}",
-                nn.Sequential(
-                    Block(inputs, outputs, outputs // inputs), Block(outputs, outputs, 1)
-                ),
-            )
-        self.avgpool, self.fc = nn.AdaptiveAvgPool2d(1), nn.Linear(512, classes)
+        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        self.layer1 = nn.Sequential(Block(64, 64, 1), Block(64, 64, 1))
+        self.layer2 = nn.Sequential(Block(64, 128, 2), Block(128, 128, 1))
+        self.layer3 = nn.Sequential(Block(128, 256, 2), Block(256, 256, 1))
+        self.layer4 = nn.Sequential(Block(256, 512, 2), Block(512, 512, 1))
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(512, classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, images):
+    def forward(self, images: Tensor) -> Tensor:
         maps = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         maps = self.layer4(self.layer3(self.layer2(self.layer1(maps))))
         return self.fc(self.avgpool(maps).flatten(1))
 
 
-def build(arch, classes, seed):
-    """A fresh network with `classes` logits; the same seed gives the same weights. Input (N, 3, H, W) in [0, 1]."""
+def build(arch: str, classes: int, seed: int) -> nn.Module:
+    """A fresh network with `classes` logits; the same seed gives the same weights.
+
+    Its input is (N, 3, H, W) in [0, 1]. SystemExit where torchvision has no such network.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = _make(arch, classes)
     return small_maps.use_matrix_products(model).to(memory_format=torch.channels_last)
 
 
-def _make(arch, classes):
+def _make(arch: str, classes: int) -> nn.Module:
     if arch == "resnet18":
         return ResNet18(classes)
     from torchvision import models
@@ -87,15 +91,17 @@ def _make(arch, classes):
     return models.get_model(arch, weights=None, num_classes=classes)
 
 
-def head(model):
+def head(model: nn.Module) -> tuple[str, nn.Linear]:
     """(name, module) of the classifier: the last linear layer."""
-    return [
-        (name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)
-    ][-1]
+    linear = [item for item in model.named_modules() if isinstance(item[1], nn.Linear)]
+    return linear[-1]
 
 
-def replace_head(model, classes, seed):
-    """Puts a new classifier for `classes` in the place of the old one, with PyTorch's own initial values drawn from `seed`."""
+def replace_head(model: nn.Module, classes: int, seed: int):
+    """Puts a new classifier for `classes` in the place of the old one.
+
+    Its initial values are PyTorch's own, drawn from `seed`.
+    """
     name, old = head(model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -103,44 +109,60 @@ def replace_head(model, classes, seed):
     model.set_submodule(name, new.to(old.weight.device))
 
 
-def digest(state):
+def digest(state: dict[str, Tensor]) -> str:
     """sha256 over the names, types, shapes and bytes of a state dict (on the CPU)."""
-    return files.sha256(
-        *[
-            part
-            for name, value in sorted(state.items())
-            for part in (
-                name,
-                str(value.dtype),
-                list(value.shape),
-                value.contiguous().numpy().tobytes(),
-            )
-        ]
-    )
+    values = []
+    for name, value in sorted(state.items()):
+        content = value.contiguous().numpy().tobytes()
+        values += [name, str(value.dtype), list(value.shape), content]
+    return files.sha256(*values)
 
 
-def save(path, state, **metadata):
-    """Writes a state dict as safetensors, whole or not at all; metadata (arch, classes, image_size, data, …) travels inside."""
+def save(path: Path, state: dict[str, Tensor], **metadata):
+    """Writes a state dict as safetensors, whole or not at all.
+
+    The metadata (METADATA, and what else there is to say) travel inside, with the sha256 of the
+    tensors and a seal: the sha256 of all other metadata.
+    """
     state = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     words = {
         name: value if isinstance(value, str) else json.dumps(value)
         for name, value in metadata.items()
-    } | {"sha256": digest(state)}
-    content = safetensors.torch.save(
-        state, words | {"seal": files.sha256(words)}
-    )  # the seal: sha256 of all other metadata
+    }
+    words["sha256"] = digest(state)
+    words["seal"] = files.sha256(words)
+    content = safetensors.torch.save(state, words)
+    # The header's length in 8 bytes, the header in JSON, the tensors. safetensors' own order of
+    # metadata changes from run to run: the header is written again, sorted.
     end = 8 + int.from_bytes(content[:8], "little")
-    header = json.dumps(
-        json.loads(content[8:end]), sort_keys=True
-    ).encode()  # safetensors' own order of metadata changes from run to run
+    header = json.dumps(json.loads(content[8:end]), sort_keys=True).encode()
     header += b" " * (-len(header) % 8)
     with files.atomic(path) as part:
         part.write_bytes(len(header).to_bytes(8, "little") + header + content[end:])
 
 
-def load(path):
-    """(model in eval mode on the CPU, metadata) of a minimum; SystemExit with one line if the file cannot be trusted."""
+def load(path: str | Path) -> tuple[nn.Module, dict]:
+    """(model in eval mode on the CPU, metadata) of a minimum.
+
+    `classes`, `image_size` and `seed` of the metadata are as they were given to `save`, all else is
+    text. SystemExit with one line if the file cannot be trusted.
+    """
     path = Path(path)
+    state, metadata = _read(path)
+    with torch.device("meta"):  # shapes alone, whatever size the metadata ask for
+        expected = _make(metadata["arch"], len(metadata["classes"])).state_dict()
+    if _shapes(expected) != _shapes(state):
+        raise SystemExit(
+            f"{path}: its tensors are not those of {metadata['arch']} with "
+            f"{len(metadata['classes'])} classes; remove it and run make again"
+        )
+    model = build(metadata["arch"], len(metadata["classes"]), seed=0)
+    model.load_state_dict(state)
+    return model.eval(), metadata
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
+    """(state dict, metadata) of a file, compared with the sha256 that it carries."""
     if not path.exists():
         raise SystemExit(
             f"{path}: no such file; a minimum is a folder that holds weights.safetensors"
@@ -155,24 +177,23 @@ def load(path):
         ) from None
     if "seal" not in metadata:
         raise SystemExit(
-            f"{path}: not a minimum of ours (its metadata lack our seal); remove it and run make again"
+            f"{path}: not a minimum of ours (its metadata lack our seal); remove it and run make "
+            "again"
         )
     if metadata.pop("seal") != files.sha256(metadata) or metadata["sha256"] != digest(state):
         raise SystemExit(
-            f"{path}: damaged (its tensors or metadata differ from their sha256); remove it and run make again"
+            f"{path}: damaged (its tensors or metadata differ from their sha256); remove it and "
+            "run make again"
         )
-    metadata |= {name: json.loads(metadata[name]) for name in ("classes", "image_size", "seed")}
-    with torch.device("meta"):  # shapes alone, whatever size the metadata ask for
-        shapes = {
-            name: value.shape
-            for name, value in _make(metadata["arch"], len(metadata["classes"]))
-            .state_dict()
-            .items()
-        }
-    if shapes != {name: value.shape for name, value in state.items()}:
+    if missing := [name for name in METADATA if name not in metadata]:
         raise SystemExit(
-            f"{path}: its tensors are not those of {metadata['arch']} with {len(metadata['classes'])} classes; remove it and run make again"
+            f"{path}: of an older version (its metadata lack {', '.join(missing)}); remove it and "
+            "run make again"
         )
-    model = build(metadata["arch"], len(metadata["classes"]), seed=0)
-    model.load_state_dict(state)
-    return model.eval(), metadata
+    for name in "classes", "image_size", "seed":
+        metadata[name] = json.loads(metadata[name])
+    return state, metadata
+
+
+def _shapes(state: dict[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in state.items()}

@@ -1,0 +1,155 @@
+"""Sweeps: one measurement on one network, at all its levels, over all repeats and splits.
+
+Common random numbers: a perturbation draws once and serves all levels, and the generator that it
+draws from is seeded from (seed, measurement, repeat, split, block) alone, or, for weights, from
+(seed, measurement, repeat). So every level, and every minimum, sees the same noise, and what
+differs between them is not the luck of the draw. Draws are made on the CPU and moved to the device:
+the same numbers everywhere.
+
+Level 0 is never perturbed: it is the clean network, to the last bit.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from common import seeds
+from common.measuring import bench as benches
+from common.measuring import summary
+from common.measuring.bench import Bench
+from common.measuring.measurement import Group, Measurement
+
+# A split, a repeat, loss (L, N) in nats and correctness (L, N) of all images at L levels.
+Result = tuple[str, int, Tensor, Tensor]
+
+
+def measure_group(bench: Bench, measurement: Measurement, group: Group) -> dict[str, np.ndarray]:
+    """One group of results of the passport, as datasets {path in the group: array}."""
+    arrays = {}
+    if measurement.measure:
+        arrays |= measure_scalars(bench, measurement, group)
+    if measurement.levels:
+        arrays |= measure_levels(bench, measurement, group)
+    return arrays
+
+
+def measure_scalars(bench: Bench, measurement: Measurement, group: Group) -> dict[str, np.ndarray]:
+    """What `measure` gives for each split: {"train/name": array (1,)}."""
+    arrays = {}
+    with bench.moved():
+        bench.settle(group.batchnorm == "recomputed")
+        for split in measurement.splits:
+            index = bench.splits[split].split(benches.BLOCK)
+            numbers = measurement.measure(
+                bench.model,
+                lambda index=index: map(bench.pack.batch, index),
+                seeds.generator("cpu", bench.seed, measurement.name, split),
+                **measurement.options,
+            )
+            arrays |= {f"{split}/{name}": np.array([value]) for name, value in numbers.items()}
+    return arrays
+
+
+def measure_levels(bench: Bench, measurement: Measurement, group: Group) -> dict[str, np.ndarray]:
+    """Curves over levels (L,) and R repeats, with summaries.
+
+    `levels` (L,); of each split `loss`, `accuracy` (L, R), means over images; `loss_by_image`,
+    `correct_by_image` (L, N), mean and sum over repeats; and `summary/` as common.measuring.summary
+    describes it.
+    """
+    levels, repeats = measurement.levels, measurement.repeats
+    perturbed = [level for level in levels if level > 0]
+    first = len(levels) - len(perturbed)  # where the levels above 0 begin
+    clean = {
+        split: [values.cpu().numpy() for values in bench.clean(group.batchnorm)[split]]
+        for split in measurement.splits
+    }
+    loss, correct = {}, {}
+    for split, (clean_loss, clean_correct) in clean.items():
+        shape = len(levels), repeats, len(clean_loss)
+        loss[split], correct[split] = np.empty(shape, np.float32), np.empty(shape, bool)
+        loss[split][:first], correct[split][:first] = clean_loss, clean_correct
+
+    for split, repeat, new_loss, new_correct in perturb(bench, measurement, group, perturbed):
+        if len(new_loss) != len(perturbed):
+            raise SystemExit(
+                f"{measurement.name}: yielded {len(new_loss)} levels of {len(perturbed)}"
+            )
+        loss[split][first:, repeat] = new_loss.cpu().numpy()
+        correct[split][first:, repeat] = new_correct.cpu().numpy()
+
+    arrays = {"levels": np.array(levels, np.float64)}
+    for split in measurement.splits:
+        arrays |= {
+            f"{split}/loss": loss[split].mean(2, dtype=np.float64),
+            f"{split}/accuracy": correct[split].mean(2),
+            f"{split}/loss_by_image": loss[split].mean(1, dtype=np.float64).astype(np.float32),
+            f"{split}/correct_by_image": correct[split].sum(1, dtype=np.uint8),
+        }
+        summaries = summary.summarise(levels, loss[split], correct[split], *clean[split])
+        arrays |= {f"summary/{split}/{name}": value for name, value in summaries.items()}
+    return arrays
+
+
+def perturb(
+    bench: Bench, measurement: Measurement, group: Group, levels: list[float]
+) -> Iterator[Result]:
+    """Yields the results of all repeats and splits at `levels`, all above 0."""
+    if not levels:
+        return
+    sweep = perturb_weights if measurement.family == "weights" else perturb_inputs
+    with bench.moved():
+        yield from sweep(bench, measurement, group, levels)
+
+
+def perturb_inputs(bench, measurement, group, levels) -> Iterator[Result]:
+    """Yields the results of a perturbation of images: a draw for each repeat, split and block."""
+    bench.settle(group.batchnorm == "recomputed")
+    for split in measurement.splits:
+        for repeat in range(measurement.repeats):
+            keywords = group.variant | measurement.options
+            if measurement.repeat_words:
+                keywords["repeat"] = measurement.repeat_words[repeat]
+            loss, correct = bench.evaluate(
+                split, measurement.perturb, levels, (measurement.name, repeat), **keywords
+            )
+            yield split, repeat, loss, correct
+
+
+def perturb_weights(bench, measurement, group, levels) -> Iterator[Result]:
+    """Yields the results of a perturbation of weights: a draw for each repeat."""
+    for repeat in range(measurement.repeats):
+        results = {split: [] for split in measurement.splits}
+        for _ in moved_weights(bench, measurement, group.variant, levels, repeat):
+            bench.settle(group.batchnorm == "recomputed")
+            for split in measurement.splits:
+                results[split].append(bench.evaluate(split))  # (1, N) at this level
+        for split, by_level in results.items():
+            losses, corrects = zip(*by_level)
+            yield split, repeat, torch.cat(losses), torch.cat(corrects)
+
+
+@torch.no_grad()
+def moved_weights(
+    bench: Bench,
+    measurement: Measurement,
+    tensors: dict[str, Tensor],
+    levels: list[float],
+    repeat: int,
+) -> Iterator[None]:
+    """Pauses at each of `levels`, while `tensors`, weights of the network, are perturbed at it.
+
+    One generator draws for all tensors in turn. They are put back at the end.
+    """
+    generator = seeds.generator("cpu", bench.seed, measurement.name, repeat)
+    with bench.moved():
+        draws = [
+            measurement.perturb_weight(weight.clone(), levels, generator)
+            for weight in tensors.values()
+        ]
+        for values in zip(*draws, strict=True):  # of one level, a value for each tensor
+            for weight, value in zip(tensors.values(), values, strict=True):
+                weight.copy_(value)
+            yield
