@@ -1,12 +1,24 @@
-"""What the tests share: a small pack of made-up images, and scripts run in this process as `python -m` would."""
+"""What the tests share: a small pack of made-up images, a minimum trained on it, and scripts run in
+this process as `python -m` would run them.
 
+`make quick` leaves out what is marked `slow` (more than two seconds of CPU, its fixtures counted),
+`make test` leaves out what is marked `full` (minutes). A test without a mark is in both. Tests that
+share a costly fixture of their module are one `xdist_group`, so that one worker makes it.
+"""
+
+import fcntl
 import json
 import os
+import random
 import runpy
 import signal
 import subprocess
 import sys
 from pathlib import Path
+
+# As make sets it: results' last bits depend on the number of threads, and two processes of two
+# threads each on two cores take three times as long as of one. Before torch is imported.
+os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
 import numpy as np
 import pytest
@@ -16,13 +28,19 @@ from common import devices, files
 from common.images import packs
 
 ROOT = Path(__file__).resolve().parents[1]
-torch.set_num_threads(1)
-for name in (
-    "MAKEFLAGS",
-    "MFLAGS",
-    "MAKELEVEL",
-):  # the make that runs the tests is not the make that they run
+# The make that runs the tests is not the make that they run.
+for name in "MAKEFLAGS", "MFLAGS", "MAKELEVEL":
     os.environ.pop(name, None)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Nothing is left to chance: every test, and every fixture it makes, draws from the same seed,
+    whatever ran before.
+    """
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 def words(name):
@@ -39,10 +57,15 @@ def words(name):
 
 
 def run(monkeypatch, module, *flags):
-    """Runs `python -m MODULE FLAGS` in this process; returns the module's names. What a script makes of signals stays its own."""
+    """Runs `python -m MODULE FLAGS` in this process; returns the module's names.
+
+    What the script makes of signals and of uncaught errors ends with it.
+    """
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     monkeypatch.setattr(sys, "argv", [module, *map(str, flags)])
+    # A test may have imported the script as a module; a script is executed anew.
+    monkeypatch.delitem(sys.modules, module, raising=False)
     try:
         return runpy.run_module(module, run_name="__main__", alter_sys=True)
     finally:
@@ -72,9 +95,24 @@ def make_pack(path, train=70, val=20, test=60, size=32, classes=5):
     return path
 
 
+def make_once(tmp_path_factory, name, make):
+    """The folder `name`, filled by `make(folder)`: once, for all workers of pytest-xdist."""
+    folder = tmp_path_factory.getbasetemp() / name
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = tmp_path_factory.getbasetemp().parent / name
+    made = folder.with_suffix(".made")
+    with open(folder.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            make(folder)
+            made.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def pack_file(tmp_path_factory):
-    return make_pack(tmp_path_factory.mktemp("data") / "pack.h5")
+    folder = make_once(tmp_path_factory, "data", lambda folder: make_pack(folder / "pack.h5"))
+    return folder / "pack.h5"
 
 
 @pytest.fixture(scope="session")
@@ -85,13 +123,12 @@ def pack(pack_file):
 @pytest.fixture(scope="session")
 def minimum(pack_file, tmp_path_factory):
     """A folder with a minimum trained for two short epochs."""
-    folder = tmp_path_factory.mktemp("minima") / "adam-0"
-    subprocess.run(
-        [sys.executable, "-m", "train.adam", "--data", pack_file, "--out", folder, *SHORT],
-        cwd=ROOT,
-        check=True,
-    )
-    return folder
+
+    def train(folder):
+        command = [sys.executable, "-m", "train.adam", "--data", pack_file]
+        subprocess.run([*command, "--out", folder / "adam-0", *SHORT], cwd=ROOT, check=True)
+
+    return make_once(tmp_path_factory, "minima", train) / "adam-0"
 
 
 MEASUREMENTS = words("MEASUREMENTS") + words("MEASUREMENTS_MORE")
