@@ -7,6 +7,7 @@ share a costly fixture of their module are one `xdist_group`, so that one worker
 """
 
 import fcntl
+import functools
 import json
 import os
 import random
@@ -28,6 +29,16 @@ from common import devices, files
 from common.images import packs
 
 ROOT = Path(__file__).resolve().parents[1]
+# What people read: what it tells them to type is tried.
+PAPERS = "\n".join(
+    path.read_text()
+    for path in [
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        *sorted((ROOT / "docs").glob("*.md")),
+    ]
+    if path.exists()
+)
 # The make that runs the tests is not the make that they run.
 for name in "MAKEFLAGS", "MFLAGS", "MAKELEVEL":
     os.environ.pop(name, None)
@@ -43,11 +54,13 @@ def pytest_runtest_setup(item):
     torch.manual_seed(0)
 
 
-def words(name):
-    """A list of the Makefile, as make itself expands it."""
+@functools.cache
+def words(name, *variables):
+    """A list of the Makefile, as make itself expands it, given values for other variables."""
     rule = f"print: ; @echo $({name})"
     asked = subprocess.run(
-        ["make", "-s", "--no-print-directory", f"--eval={rule}", "print", "PYTHON=python"],
+        ["make", "-s", "--no-print-directory", f"--eval={rule}", "print", "PYTHON=python"]
+        + list(variables),
         cwd=ROOT,
         check=True,
         capture_output=True,

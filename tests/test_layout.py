@@ -1,4 +1,6 @@
-"""The folder listing is the architecture: imports, words and files, and what the README tells people to type."""
+"""The folder listing is the architecture: who imports whom, words and their files, and what the
+papers tell people to type.
+"""
 
 import ast
 import os
@@ -6,100 +8,124 @@ import re
 import shlex
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 import torch
-from conftest import MEASUREMENTS, ROOT, SHORT, run, words
+from conftest import MEASUREMENTS, PAPERS, ROOT, SHORT, run, words
 from safetensors.torch import load_file
 
-FOLDERS = "common", "train", "eval", "finetune"
-REPORT = "eval/report"
+import common
+
+SCRIPTS = "train", "eval", "finetune"
+GROUND = "cli", "devices", "files", "provenance", "replay", "seeds"
+# What a folder may import of common/, beside itself and the ground floor.
+BELOW = {
+    "common/images": set(),
+    "common/networks": {"images"},
+    "common/measuring": {"images", "networks"},
+    "common/training": {"images", "networks"},
+}
 
 
 def sources(*folders):
-    return [path for folder in folders for path in sorted((ROOT / folder).glob("*.py"))]
+    return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
 def imports(path):
+    """The names of modules that a file imports, and of what it takes from them."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-@pytest.mark.parametrize("path", sources(*FOLDERS), ids=lambda path: str(path.relative_to(ROOT)))
+def ours(path):
+    """[(folder of the project, the module or room in it)] that a file imports.
+
+    `import common` runs its __init__.py, which imports nothing of ours: it counts as no module.
+    """
+    names = [name.split(".") for name in imports(path) if "." in name]
+    return [(name[0], name[1]) for name in names if name[0] in ("common", *SCRIPTS, "tests")]
+
+
+def relative(path):
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", sources("common"), ids=relative)
+def test_imports_of_common_point_downwards(path):
+    folder = relative(path.parent)
+    modules = {module for folder_, module in ours(path) if folder_ == "common"}
+    assert {folder_ for folder_, _ in ours(path)} <= {"common"}
+    if folder == "common":
+        allowed = {"networks"} if path.name == "check.py" else set()  # a script
+    else:
+        allowed = BELOW[folder] | {Path(folder).name}
+    assert modules <= allowed | set(GROUND)
+
+
+@pytest.mark.parametrize("path", sources(*SCRIPTS), ids=relative)
 def test_scripts_import_common_and_never_each_other(path):
-    ours = {name for name in imports(path) if name.split(".")[0] in FOLDERS}
-    assert {name.split(".")[0] for name in ours} <= {"common"}
-    if str(path.relative_to(ROOT)) in REPORT:
+    if path.parent == ROOT / "eval/report":
+        assert {folder for folder, _ in ours(path)} <= {"common", "eval"}
+        assert {module for folder, module in ours(path) if folder == "eval"} <= {"report"}
+        allowed = {"cli", "files", "provenance"}
+        assert {module for folder, module in ours(path) if folder == "common"} <= allowed
         assert not any(name.startswith("torch") for name in imports(path))
-        assert ours <= {"common"} | {
-            f"common.{name}" for name in ("cli", "files", *words("REPORT_CODE"))
-        }
+    else:
+        assert {folder for folder, _ in ours(path)} <= {"common"}
+        if path.parent.name == "eval":
+            assert ("common", "training") not in ours(path)
+
+
+def test_only_training_and_the_parser_know_of_several_processes():
+    """Whatever measures, compares, finetunes or reports runs whole in one process."""
+    telling = re.compile(
+        r"MASTER_ADDR|WORLD_SIZE|torch\.distributed|processes\.\w+\(|DistributedData"
+    )
+    knowing = {
+        relative(path) for path in sources("common", *SCRIPTS) if telling.search(path.read_text())
+    }
+    assert knowing - {"common/cli.py"} == {
+        name for name in knowing if name.startswith("common/training/")
+    }
+    assert "common/training/finetuning.py" not in knowing
 
 
 def test_every_word_has_its_file_and_every_file_its_word():
-    others = {"battery", "pair", "report", "tuning"}
-    for named, folder, apart in (
-        (words("METHODS"), "train", set()),
-        (MEASUREMENTS, "eval", others),
-        (words("MODES"), "finetune", set()),
+    eval_words = [*MEASUREMENTS, *words("COMPARISONS"), "battery", "tuning"]
+    for folder, named in (
+        ("train", words("METHODS")),
+        ("eval", eval_words),
+        ("finetune", words("MODES")),
     ):
-        assert set(named) == {path.stem for path in sources(folder)} - apart - {"__init__"}
+        assert len(named) == len(set(named))
+        assert set(named) == {path.stem for path in (ROOT / folder).glob("[!_]*.py")}
 
 
 @pytest.mark.parametrize("profile", ["demo", "small", "paper"])
 def test_studies_rest_on_more_than_one_run_of_each_method(profile):
-    rule = "print: ; @echo $(SEEDS)"
-    seeds = subprocess.run(
-        [
-            "make",
-            "-s",
-            f"--eval={rule}",
-            "print",
-            f"PROFILE={profile}",
-            "IMAGENET=x",
-            "PYTHON=python",
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.split()
-    assert len(seeds) >= 2
-
-
-def test_size_stays_readable():
-    """What makes numbers, what reads them, and what `make all MORE=1` adds (each a file that nothing else reads) have bounds of their own."""
-    more = {f"{name}.py" for name in words("MEASUREMENTS_MORE")}
-    sizes = {path: len(path.read_text().splitlines()) for path in sources(*FOLDERS)}
-    core = {path: size for path, size in sizes.items() if path.name not in more}
-    report = {path: size for path, size in core.items() if str(path.relative_to(ROOT)) in REPORT}
-    assert sum(core.values()) - sum(report.values()) <= 2647
-    assert sum(report.values()) <= 1125
-    assert all(size <= 105 for path, size in sizes.items() if path.name in more)
+    assert len(words("SEEDS", f"PROFILE={profile}", "IMAGENET=x")) >= 2
 
 
 def test_nothing_unpickles_freely():
-    for path in sources(*FOLDERS):
-        assert not re.search(
-            r"weights_only\s*=\s*False|import pickle|allow_pickle", path.read_text()
-        ), path
-        for call in re.findall(r"torch\.load\([^\n]*", path.read_text()):
+    for path in sources("common", *SCRIPTS):
+        text = path.read_text()
+        assert not re.search(r"weights_only\s*=\s*False|import pickle|allow_pickle", text), path
+        for call in re.findall(r"torch\.load\([^\n]*", text):
             assert "weights_only=True" in call
 
 
-def test_the_readme_s_make_commands_are_understood(tmp_path):
-    commands = re.findall(r"^    (make [^#\n]*)", (ROOT / "README.md").read_text(), re.M)
+def test_the_papers_make_commands_are_understood(tmp_path):
+    commands = re.findall(r"^    (make [^#\n]*)", PAPERS, re.M)
     assert len(commands) >= 4
     for command in commands:
-        words = [
-            word for word in shlex.split(command)[1:] if "sam" not in word
-        ]  # the README's own example of a method is no file here
+        # The papers' own example of a method is no file here.
+        arguments = [word for word in shlex.split(command)[1:] if "sam" not in word]
         asked = subprocess.run(
-            ["make", "-n", *words, "PYTHON=python", f"A={tmp_path}"],
+            ["make", "-n", *arguments, "PYTHON=python", f"A={tmp_path}"],
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -120,56 +146,55 @@ def test_without_an_engine_the_container_says_skipped(tmp_path):
     assert done.returncode == 0 and done.stdout.startswith("skipped: "), done
 
 
-def test_the_readme_s_method_works_as_it_stands(pack_file, tmp_path, monkeypatch):
-    text = (ROOT / "README.md").read_text()
-    code = next(block for block in re.findall(r"```python\n(.*?)```", text, re.S) if "SAM" in block)
+@pytest.mark.slow
+def test_the_papers_method_works_as_it_stands(pack_file, tmp_path, monkeypatch):
+    (code,) = [
+        block for block in re.findall(r"```python\n(.*?)```", PAPERS, re.S) if "SAM" in block
+    ]
     (tmp_path / "sam.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
-    results = []
-    for rho in 0, 0.05:
-        run(
-            monkeypatch,
-            "sam",
-            "--data",
-            pack_file,
-            "--out",
-            tmp_path / f"sam-{rho}",
-            *SHORT,
-            "--rho",
-            rho,
-        )
-        results.append(load_file(tmp_path / f"sam-{rho}" / "weights.safetensors"))
-    run(monkeypatch, "train.adam", "--data", pack_file, "--out", tmp_path / "adam-0", *SHORT)
-    adam = load_file(tmp_path / "adam-0" / "weights.safetensors")
+
+    def train(script, name, *flags):
+        out = tmp_path / name
+        run(monkeypatch, script, "--data", pack_file, "--out", out, *SHORT, *flags)
+        return load_file(out / "weights.safetensors")["conv1.weight"]
+
+    adam = train("train.adam", "adam-0")
     # With rho 0 it is Adam, to the last bit.
-    assert torch.equal(results[0]["conv1.weight"], adam["conv1.weight"]) and not torch.equal(
-        results[1]["conv1.weight"], adam["conv1.weight"]
-    )
+    assert torch.equal(train("sam", "sam-0", "--rho", 0), adam)
+    assert not torch.equal(train("sam", "sam-1", "--rho", 0.05), adam)
 
 
-@pytest.mark.parametrize(
-    "script",
-    [
-        "common.images.prepare",
-        "eval.battery",
-        "eval.pair",
-        "eval.report",
-        "eval.tuning",
-        *(
-            f"{folder}.{name}"
-            for folder, named in (
-                ("train", words("METHODS")),
-                ("eval", MEASUREMENTS),
-                ("finetune", words("MODES")),
-            )
-            for name in named
-        ),
-    ],
-)
+SCRIPT_NAMES = [
+    "common.images.prepare",
+    "eval.battery",
+    "eval.report",
+    "eval.tuning",
+    *(f"train.{name}" for name in words("METHODS")),
+    *(f"eval.{name}" for name in MEASUREMENTS + words("COMPARISONS")),
+    *(f"finetune.{name}" for name in words("MODES")),
+]
+
+
+@pytest.mark.parametrize("script", SCRIPT_NAMES)
 def test_every_script_explains_itself(script, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
         run(monkeypatch, script, "--help")
     shown = capsys.readouterr().out
-    assert (
-        stopped.value.code == 0 and "--" in shown and "default" in shown or script == "eval.tuning"
-    )
+    assert stopped.value.code == 0
+    assert ("--" in shown and "default" in shown) or script == "eval.tuning"
+
+
+@pytest.mark.parametrize("script", [*SCRIPT_NAMES, "common.check"])
+def test_only_pretraining_runs_on_every_rank(script, monkeypatch, capsys):
+    """Under torchrun, the other ranks of every other script end with status 0 and say nothing."""
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(SystemExit) as stopped:
+        run(monkeypatch, script, "--help")
+    assert stopped.value.code == 0
+    assert bool(capsys.readouterr().out) == script.startswith("train.")
+
+
+def test_the_version_has_its_entry_in_the_changelog():
+    assert f"## {common.__version__}" in (ROOT / "CHANGELOG.md").read_text()
