@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from conftest import run
+from conftest import make_pack, run
 from safetensors.torch import load_file, save_file
 
 from common import files
@@ -31,10 +31,8 @@ def curves(tmp_path):
 
 def test_any_hdf5_tool_opens_ours(curves):
     with h5py.File(curves) as file:
-        assert (
-            file["loss"].dims[0][0] == file["epoch"]
-            and file["loss"].attrs["units"] == "nats per image"
-        )
+        assert file["loss"].dims[0][0] == file["epoch"]
+        assert file["loss"].attrs["units"] == "nats per image"
 
 
 @pytest.mark.parametrize("place", [0.3, 0.7, 0.999])
@@ -72,17 +70,9 @@ def test_weights_load_into_plain_torchvision(minimum):
     net.load_state_dict(load_file(minimum / "weights.safetensors"), strict=True)
     ours, metadata = models.load(minimum / "weights.safetensors")
     images = torch.rand(2, 3, 32, 32)
-    assert torch.equal(
-        net.eval()(images.contiguous(memory_format=torch.channels_last)),
-        ours.to(memory_format=torch.contiguous_format)(
-            images.contiguous(memory_format=torch.channels_last)
-        ),
-    ) or torch.allclose(net(images), ours(images), atol=1e-5)
-    assert (
-        metadata["arch"] == "resnet18"
-        and len(metadata["classes"]) == 5
-        and metadata["image_size"] == 32
-    )
+    assert torch.allclose(net.eval()(images), ours.eval()(images), atol=1e-5)
+    assert metadata["arch"] == "resnet18"
+    assert len(metadata["classes"]) == 5 and metadata["image_size"] == 32
 
 
 def test_damaged_weights_are_named(minimum, tmp_path):
@@ -102,39 +92,26 @@ def test_damaged_weights_are_named(minimum, tmp_path):
 
 
 def test_a_minimum_of_other_data_is_refused(minimum, tmp_path, monkeypatch):
-    from conftest import make_pack
-
     other = make_pack(tmp_path / "other.h5", train=40)
     with pytest.raises(SystemExit, match="trained on other data"):
-        run(
-            monkeypatch,
-            "eval.battery",
-            "--data",
-            other,
-            "--minimum",
-            minimum,
-            "--out",
-            tmp_path / "p.h5",
-            "clean",
-        )
+        flags = "--data", other, "--minimum", minimum, "--out", tmp_path / "p.h5"
+        run(monkeypatch, "eval.battery", *flags, "clean")
 
 
 def test_a_pack_that_does_not_fit_gives_the_same_batches(pack_file, pack, monkeypatch):
-    asked = torch.device("cpu")
     monkeypatch.setattr(packs, "room", lambda device: 1)
-    mapped = packs.load(pack_file, asked)
+    mapped = packs.load(pack_file, torch.device("cpu"))
     index = torch.tensor([5, 0, 149])
+    assert pack.resident and not mapped.resident
     for ours, other in zip(mapped.batch(index), pack.batch(index)):
         assert torch.equal(ours, other)
 
 
 def test_subsets_are_stratified_and_fixed(pack):
     index = pack.subset("test", 23)
-    assert (
-        len(set(index.tolist())) == 23
-        and torch.equal(index, pack.subset("test", 23))
-        and torch.equal(index, index.sort().values)
-    )
+    assert len(set(index.tolist())) == 23
+    assert torch.equal(index, pack.subset("test", 23))
+    assert torch.equal(index, index.sort().values)
     counts = torch.bincount(pack.labels[index], minlength=5)
     assert counts.max() - counts.min() <= 1
     assert set(index.tolist()) <= set(pack.indices("test").tolist())
@@ -145,8 +122,10 @@ def test_a_large_file_is_hashed_in_pieces_and_every_byte_counts(tmp_path, monkey
     with files.write(tmp_path / "large.h5") as file:
         file["values"] = np.arange(1000)
     files.read(tmp_path / "large.h5").close()
-    whole = (tmp_path / "large.h5").read_bytes()
-    for at in files.USER_BLOCK, files.USER_BLOCK + 1000, len(whole) - 1:
-        (tmp_path / "large.h5").write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    content = (tmp_path / "large.h5").read_bytes()
+    for place in files.USER_BLOCK, files.USER_BLOCK + 1000, len(content) - 1:
+        changed = bytearray(content)
+        changed[place] ^= 1
+        (tmp_path / "large.h5").write_bytes(changed)
         with pytest.raises(SystemExit, match="a byte changed"):
             files.read(tmp_path / "large.h5")
