@@ -9,7 +9,6 @@ from importlib.util import find_spec
 
 from common.measuring import passport
 
-
 WITHOUT_VALUE = ("-h", "--help", "--deterministic", "--no-compile")  # all other flags take one
 
 

@@ -17,7 +17,7 @@ BLOCK = 250  # images that share a generator, by their place in the split: whate
 BLOCKS_ON_GPU = 10  # blocks in a batch, where --batch-size leaves it to us
 
 
-def flags(parser: cli.Parser) -> cli.Parser:
+def add_flags(parser: cli.Parser) -> cli.Parser:
     """Adds the flags of everything that measures."""
     add = parser.add_argument
     add("--data", required=True, metavar="FILE", help="pack of images")
@@ -90,6 +90,14 @@ class Bench:
         self.blocks_a_batch = min(blocks_asked, math.ceil(args.images / BLOCK))
         self._clean = {}
 
+    def blocks(self, split: str) -> Sequence[Tensor]:
+        """The images that are measured of `split`, as indices into the pack, block by block."""
+        return self.splits[split].split(BLOCK)
+
+    def batches(self, split: str) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields images (N, 3, H, W) and labels (N,) of `split`, block by block."""
+        return map(self.pack.batch, self.blocks(split))
+
     def settle(self, recompute: bool = False):
         """To be called after weights were moved: `folded` and `fast` follow.
 
@@ -143,7 +151,7 @@ class Bench:
         return result
 
     def _evaluate(self, net, dtype, split, perturb, levels, draw, keywords):
-        blocks = self.splits[split].split(BLOCK)
+        blocks = self.blocks(split)
         loss, correct = [], []
         for first in range(0, len(blocks), self.blocks_a_batch):
             block_images, block_labels = [], []  # of each block of this batch

@@ -32,8 +32,8 @@ from torch import nn
 
 from common import cli, devices, files, provenance
 from common.images import packs
-from common.measuring import bench as benches
-from common.measuring import measurement
+from common.measuring.bench import Bench, add_flags
+from common.measuring.measurement import source_digest
 from common.networks import models
 
 SAME_TASK = ("arch", "classes", "image_size", "data")  # metadata that must not differ
@@ -58,12 +58,12 @@ def main(doc: str, module: ModuleType):
             f"{folders[0]}: trained on other data than {args.data}; compare minima on the pack "
             "they were trained on"
         )
-    bench = benches.Bench(copy.deepcopy(a), pack, args)
+    bench = Bench(copy.deepcopy(a), pack, args)
     options = {key: getattr(args, key) for key in option_flags}
     settings = options | {key: getattr(args, key) for key in SHARED_SETTINGS}
     settings["precision"] = str(bench.dtype).removeprefix("torch.")
     weights = [each["sha256"] for each in metadata]
-    code = measurement.code(module.__file__)
+    code = source_digest(module.__file__)
     fingerprint = files.sha256(name, settings, weights, pack.fingerprint, code)
     hardware = devices.describe(device, bench.dtype)
     attributes = provenance.stamp(settings, args.seed, fingerprint, hardware) | {
@@ -102,7 +102,7 @@ def load_both(folders: list[Path]) -> tuple[list[nn.Module], list[dict]]:
 
 def parse(doc: str, option_flags: dict[str, tuple]):
     """The command line of a comparison."""
-    parser = benches.flags(cli.Parser(doc))
+    parser = add_flags(cli.Parser(doc))
     parser.add_argument(
         "--minima",
         required=True,

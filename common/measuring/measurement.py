@@ -164,6 +164,6 @@ def groups(measurement: Measurement, model: nn.Module) -> list[Group]:
     return result
 
 
-def code(file: str) -> str:
-    """Hex digest of all code that numbers of the measurement or comparison `file` depend on."""
+def source_digest(file: str) -> str:
+    """Hex digest of all code that the numbers of a measurement or comparison `file` depend on."""
     return provenance.source(file, *CODE)

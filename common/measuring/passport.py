@@ -15,10 +15,9 @@ import numpy as np
 
 from common import cli, devices, files, provenance
 from common.images import packs
-from common.measuring import bench as benches
-from common.measuring import measurement as measurements
 from common.measuring import summary, sweep
-from common.measuring.measurement import Group, Measurement
+from common.measuring.bench import Bench, add_flags
+from common.measuring.measurement import Group, Measurement, groups, resolve, source_digest
 from common.networks import models
 
 UNITS = {
@@ -35,7 +34,7 @@ Groups = dict[str, tuple[dict, dict[str, np.ndarray]]]  # {name: (attributes, {p
 
 def parse(doc: str, battery: Sequence[Measurement]):
     """The command line: levels, repeats and options of each measurement under its own name."""
-    parser = benches.flags(cli.Parser(doc))
+    parser = add_flags(cli.Parser(doc))
     add = parser.add_argument
     add("--minimum", required=True, metavar="FOLDER", help="folder that holds weights.safetensors")
     add("--out", required=True, metavar="FILE", help="the passport")
@@ -69,7 +68,7 @@ def main(doc: str, modules: Sequence[ModuleType]):
     SystemExit with one line where the minimum was trained on other data, or --out is not its
     passport.
     """
-    battery = [measurements.resolve(module) for module in modules]
+    battery = [resolve(module) for module in modules]
     args = parse(doc, battery)
     device = devices.choose(args.device, args.deterministic)
     folder, out = Path(args.minimum), Path(args.out)
@@ -80,7 +79,7 @@ def main(doc: str, modules: Sequence[ModuleType]):
             f"{folder}: trained on other data than {args.data}; measure it on the pack it was "
             "trained on"
         )
-    bench = benches.Bench(model, pack, args)
+    bench = Bench(model, pack, args)
     hardware = devices.describe(device, bench.dtype)
     root = provenance.stamp(vars(args), metadata["seed"], metadata["sha256"], hardware) | {
         "kind": "passport",
@@ -93,14 +92,14 @@ def main(doc: str, modules: Sequence[ModuleType]):
     done = {}
     for measurement in battery:
         measurement = measurement.as_asked(args)
-        for group in measurements.groups(measurement, bench.model):
+        for group in groups(measurement, bench.model):
             settings = settings_of(measurement, group, args, bench)
             fingerprint = files.sha256(
                 group.name,
                 settings,
                 metadata["sha256"],
                 pack.fingerprint,
-                measurements.code(measurement.file),
+                source_digest(measurement.file),
             )
             if group.name in old and old[group.name][0].get("fingerprint") == fingerprint:
                 done[group.name] = old[group.name]
@@ -117,7 +116,7 @@ def main(doc: str, modules: Sequence[ModuleType]):
     files.replace(unfinished, out)
 
 
-def settings_of(measurement: Measurement, group: Group, args, bench: benches.Bench) -> dict:
+def settings_of(measurement: Measurement, group: Group, args, bench: Bench) -> dict:
     """What the numbers of a group depend on, beside weights, data and code."""
     shared = ("images", "batchnorm_images", "batch_size", "seed")
     return {
@@ -181,11 +180,11 @@ def _datasets(group: h5py.Group) -> dict[str, np.ndarray]:
     return arrays
 
 
-def write(path: Path, root: dict, groups: Groups):
+def write(path: Path, root: dict, results: Groups):
     """Writes the passport: `root`, its own attributes, and the groups."""
     with files.write(path) as file:
         file.attrs.update(root)
-        for name, (attributes, arrays) in groups.items():
+        for name, (attributes, arrays) in results.items():
             group = file.create_group(name)
             group.attrs.update(attributes)
             _write_arrays(group, arrays, attributes["level_units"])

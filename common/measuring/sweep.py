@@ -10,13 +10,13 @@ Level 0 is never perturbed: it is the clean network, to the last bit.
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from common import seeds
-from common.measuring import bench as benches
 from common.measuring import summary
 from common.measuring.bench import Bench
 from common.measuring.measurement import Group, Measurement
@@ -41,10 +41,9 @@ def measure_scalars(bench: Bench, measurement: Measurement, group: Group) -> dic
     with bench.moved():
         bench.settle(group.batchnorm == "recomputed")
         for split in measurement.splits:
-            index = bench.splits[split].split(benches.BLOCK)
             numbers = measurement.measure(
                 bench.model,
-                lambda index=index: map(bench.pack.batch, index),
+                partial(bench.batches, split),
                 seeds.generator("cpu", bench.seed, measurement.name, split),
                 **measurement.options,
             )
