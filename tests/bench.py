@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -30,7 +31,9 @@ from torch.nn.functional import cross_entropy
 
 from common import cli, devices, files, provenance
 from common.images import packs, prepare
-from common.measuring import bench as measure
+from common.measuring import sweep
+from common.measuring.bench import BLOCK, Bench
+from common.measuring.measurement import groups, resolve
 from common.networks import models, weights
 from common.training import loop, pretraining
 
@@ -255,7 +258,7 @@ def training(args, clock, root, pack, folder, workers, dtype):
 def measuring(args, clock, root, pack, folder, workers, dtype):
     """{what: {script: rate}} of evaluation, the FGSM sweep and local energy, in images x levels a second."""
     found = {"evaluation": {}, "FGSM": {}, "local energy": {}}
-    steps, batch = args.steps, measure.BLOCK
+    steps, batch = args.steps, BLOCK
     for name, fast in ("plain", False), ("amp, channels_last", True):
         plain = Plain(root / "val", args.image_size, batch, workers, clock.device, dtype, fast)
         for what, call in (
@@ -270,32 +273,33 @@ def measuring(args, clock, root, pack, folder, workers, dtype):
             found[what][f"{name}: pass alone"] = clock.rate(steps * batch, lambda: call(held))
     bench = our_bench(pack, 2500 if args.full else batch)
     count = len(bench.splits["test"])
-    fgsm, energy = (import_module(f"eval.{name}") for name in ("fgsm", "local_energy"))
-    found["evaluation"]["ours"] = clock.rate(count, lambda: bench.sweep("test"))
+    fgsm, energy = (
+        replace(resolve(import_module(f"eval.{name}")), splits=("test",))
+        for name in ("fgsm", "local_energy")
+    )
+    found["evaluation"]["ours"] = clock.rate(count, lambda: bench.evaluate("test"))
     bench.pack = packs.load(folder / "pack.h5", clock.device, resident=False)
     found["evaluation"]["ours, images read from the file"] = clock.rate(
-        count, lambda: bench.sweep("test")
+        count, lambda: bench.evaluate("test")
     )
     bench.pack = pack
-    levels = fgsm.LEVELS if args.full else fgsm.LEVELS[::6]
+    levels = fgsm.levels if args.full else fgsm.levels[::6]
     bench.splits = {"test": bench.splits["test"]}
     bench.clean("stored")
-    both = (
-        SimpleNamespace(**vars(fgsm) | {"SPLITS": ["test"]}),
-        SimpleNamespace(**vars(energy) | {"SPLITS": ["test"]}),
-    )
-    found["FGSM"]["ours"] = clock.rate(
-        count * (len(levels) - 1), lambda: measure.group(bench, both[0], levels, 1)
-    )
-    moved = weights.conv_linear(bench.model)
-    found["local energy"]["ours"] = clock.rate(
-        count * 2, lambda: measure.group(bench, both[1], [0, 0.1, 0.2], 1, "stored", moved)
-    )
+    for name, measurement in (
+        ("FGSM", replace(fgsm, levels=levels)),
+        ("local energy", replace(energy, levels=[0, 0.1, 0.2], repeats=1)),
+    ):
+        group = groups(measurement, bench.model)[0]
+        found[name]["ours"] = clock.rate(
+            count * (len(measurement.levels) - 1),
+            partial(sweep.measure_group, bench, measurement, group),
+        )
     return found
 
 
 def our_bench(pack, images):
-    return measure.Bench(
+    return Bench(
         models.build("resnet18", CLASSES, 0),
         pack,
         SimpleNamespace(
@@ -369,7 +373,7 @@ def packing(args, clock, root, folder, workers):
 def scaling(args, clock, root, folder):
     """{what: [(x, seconds or MB), …]}: measuring against images, levels and minima; peak memory of packing and measuring against pack size."""
     pack = packs.load(folder / "pack.h5", clock.device)
-    found, base = {}, measure.BLOCK * (8 if clock.device.type == "cuda" else 1)
+    found, base = {}, BLOCK * (8 if clock.device.type == "cuda" else 1)
     bench, noise = our_bench(pack, 2500), import_module("eval.gaussian_noise")
     everything = pack.indices("train")
     for what, xs in ("images", [base * k for k in range(1, 6)]), ("levels", [1, 2, 4, 6, 8]):
@@ -378,7 +382,7 @@ def scaling(args, clock, root, folder):
             bench.splits["test"] = everything[: x if what == "images" else base]
             assert len(bench.splits["test"]) == (x if what == "images" else base)
             levels = np.linspace(0.1, 0.5, x if what == "levels" else 1).tolist()
-            run = partial(bench.sweep, "test", noise.perturb, levels, ("scaling", 0))
+            run = partial(bench.evaluate, "test", noise.perturb, levels, ("scaling", 0))
             if clock.device.type == "cuda" or not rows:  # compiled for every shape
                 clock.once(run)
             rows.append((x, clock.once(run)))
@@ -391,6 +395,8 @@ def scaling(args, clock, root, folder):
         arch="resnet18",
         classes=pack.classes,
         image_size=pack.image_size,
+        method="adam",
+        setting="adam",
         seed=0,
         data=pack.fingerprint,
     )
@@ -433,6 +439,8 @@ def scaling(args, clock, root, folder):
             arch="resnet18",
             classes=pack.classes,
             image_size=pack.image_size,
+            method="adam",
+            setting="adam",
             seed=0,
             data=fingerprint,
         )

@@ -224,7 +224,7 @@ def test_make_report_names_what_is_missing_and_makes_nothing_else(study, tmp_pat
 
 
 def test_the_original_report_s_curves_are_drawn_behind_ours(study, tmp_path):
-    results = [*study.glob("*/training.h5"), *study.glob("*/passport.h5"), *study.glob("*/pair.h5")]
+    results = [*study.glob("*/training.h5"), *study.glob("*/passport.h5"), *study.glob("*--*/*.h5")]
     made = subprocess.run(
         [
             sys.executable,
@@ -270,7 +270,8 @@ def test_a_touched_method_remakes_its_minima_and_what_follows_alone(study):
         for command in commands
         if "--minimum " in command
     } == {"swa-0", "swa_last-0"}
-    assert all("swa-0" in command for command in commands if command.startswith("eval.pair"))
+    compared = [command for command in commands if "--minima " in command]
+    assert compared and all("swa-0" in command for command in compared)
     assert commands[-1].startswith("eval.report")
 
 
@@ -285,7 +286,8 @@ def test_a_touched_method_remakes_its_minima_and_what_follows_alone(study):
                 "train.noisy_adam",
                 "train.swa",
                 "eval.battery",
-                "eval.pair",
+                "eval.distance",
+                "eval.line",
                 "finetune.full",
             },
         ),
@@ -296,7 +298,8 @@ def test_a_touched_method_remakes_its_minima_and_what_follows_alone(study):
                 "train.noisy_adam",
                 "train.swa",
                 "eval.battery",
-                "eval.pair",
+                "eval.distance",
+                "eval.line",
                 "finetune.full",
             },
         ),
