@@ -1,9 +1,12 @@
-"""Kills the smoke study at 30 seeded moments, runs `make all` again each time, and compares with a study that nobody killed.
+"""Kills the smoke study at 30 seeded moments, runs `make all` again each time, and compares with a
+study that nobody killed.
 
-    python -m tests.kill [--kills N] [--seed K] [--folder FOLDER]      about a minute and a half a kill on 2 cores
+    python -m tests.kill [--kills N] [--seed K] [--folder FOLDER]
 
-The first 17 kills come when a certain file is about to get its name, half written, or just has it; the others at a random time. The signal goes to
-make and all it started. Afterwards: everything is there, bit by bit the same but for times, nothing is left over, little was done twice.
+About a minute and a half a kill on 2 cores. The first kills come when a certain file (WRITES) is
+about to get its name, half written, or just has it; the others at a random time. The signal goes to
+make and all it started. Afterwards everything is there, bit by bit the same but for times, nothing
+is left over, and little was done twice.
 """
 
 import argparse
@@ -36,7 +39,8 @@ WRITES = [
     "finetune-full.resume.h5",
     "finetune-full.part.h5",
     "finetune-full.h5",
-    "pair.h5",
+    "distance.h5",
+    "line.h5",
     "question.svg",
     "question.pdf",
     "summary.csv",
@@ -48,7 +52,8 @@ FLAGS = [
     f"PYTHON={sys.executable}",
     "FINETUNE=--epochs 2 --batch-size 32 --lr 1e-3 --train-images 50",
 ]
-# Python runs this file before anything else: it watches for the file that is named, and kills once, whichever process comes there first.
+# Python runs this file before anything else: it watches for the file that is named, and kills once,
+# whichever process comes there first.
 WATCH = """
 import json, os, signal, sys
 asked, armed = json.loads(os.environ["KILL_AT"]), [0, False]
@@ -72,7 +77,7 @@ sys.addaudithook(watch)
 
 
 def start(folder, *words, **environment):
-    """`make all` into `folder`, in a session of its own; what it prints goes to folder.log."""
+    """Starts `make all` into `folder`, in a session of its own; it prints into folder.log."""
     with open(folder.with_suffix(".log"), "a") as log:
         return subprocess.Popen(
             ["make", "all", f"A={folder}", *FLAGS, *words],
@@ -86,51 +91,53 @@ def start(folder, *words, **environment):
 
 
 def listen():
-    """For a new process: SIGINT counts, also where what started it runs in the background and ignores it."""
+    """For a new process: SIGINT counts, also where its parent is in the background, ignoring it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def alive(session):
-    """The processes of a session."""
-    found = []
+    """The numbers of a session's processes."""
+    numbers = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            words = stat.read_text().rpartition(")")[2].split()
+            fields = stat.read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        if int(words[3]) == session and words[0] != "Z":
-            found.append(stat.parent.name)
-    return found
+        if int(fields[3]) == session and fields[0] != "Z":  # a zombie is no process any more
+            numbers.append(stat.parent.name)
+    return numbers
 
 
 def contents(folder):
-    """{file, or part of one: digest} of a study; times are left out."""
-    found = {}
-    for path in sorted(
-        path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pdf"
-    ):
+    """{file, or group or dataset of one: digest} of a study; times are left out."""
+    digests = {}
+    for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
+        if not path.is_file() or path.suffix == ".pdf" or name == "flags/lock":
+            continue
         if path.suffix == ".h5":
-            with files.read(path) as file:
-                parts = {"": file}
-                file.visititems(lambda at, item: parts.update({at: item}))
-                for at, item in parts.items():
-                    attrs = {
-                        key: str(value)
-                        for key, value in item.attrs.items()
-                        if key not in ("seconds", "REFERENCE_LIST", "DIMENSION_LIST")
-                    }
-                    data = (
-                        item[()].tobytes()
-                        if isinstance(item, h5py.Dataset)
-                        and at != "seconds"
-                        and item.dtype.kind != "O"
-                        else b""
-                    )
-                    found[f"{name}/{at}"] = files.sha256(attrs, data)
-        elif name != "flags/lock":
-            found[name] = files.sha256(path.read_bytes())
-    return found
+            digests |= {f"{name}/{item}": value for item, value in digests_of_items(path).items()}
+        else:
+            digests[name] = files.sha256(path.read_bytes())
+    return digests
+
+
+def digests_of_items(path):
+    """{group or dataset of an HDF5 file: digest}; "" is the file itself."""
+    digests = {}
+
+    def add(name, item):
+        unstable = "seconds", "REFERENCE_LIST", "DIMENSION_LIST"
+        attributes = {key: str(value) for key, value in item.attrs.items() if key not in unstable}
+        data = b""
+        if isinstance(item, h5py.Dataset) and name != "seconds" and item.dtype.kind != "O":
+            data = item[()].tobytes()
+        digests[name] = files.sha256(attributes, data)
+
+    with files.read(path) as file:
+        add("", file)
+        file.visititems(add)
+    return digests
 
 
 def done(log):
@@ -139,18 +146,42 @@ def done(log):
 
 
 def trial(folder, kill, jobs, *words):
-    """One kill and what follows; returns (lines of what is wrong, seconds from the signal to the last process's end, how much was done twice)."""
-    wrong, log = [], folder.with_suffix(".log")
-    number = getattr(signal, kill["signal"])
+    """One kill and what follows.
+
+    Returns lines of what is wrong, seconds from the signal to the last process's end, and how much
+    was done twice.
+    """
+    log = folder.with_suffix(".log")
+    wrong, seconds = killed(folder, kill, *words)
+    if "Traceback" in log.read_text():
+        wrong.append("a traceback")
+    again = start(folder, f"-j{jobs}", *words)
+    if again.wait():
+        wrong.append(f"make all ended with {again.returncode}")
+    if left := [str(path) for path in folder.rglob("*") if unfinished(path.name)]:
+        wrong.append(f"left over: {left}")
+    twice = {name: count for name, count in done(log.read_text()).items() if count > 1}
+    # Two recipes run at once, each of which loses what it was at.
+    if max(twice.values(), default=0) > 2 or len(twice) > 2:
+        wrong.append(f"done twice: {twice}")
+    return wrong, seconds, len(twice)
+
+
+def unfinished(name):
+    """Whether a file's name is that of something half written, or kept to go on from."""
+    return name.startswith(".") or ".part" in name or "resume" in name
+
+
+def killed(folder, kill, *words):
+    """Starts a study and kills it; returns (lines of what is wrong, seconds until it was gone)."""
+    wrong, number = [], getattr(signal, kill["signal"])
     environment = {}
     if "file" in kill:
         watch = folder.with_suffix(".watch")
         watch.mkdir(parents=True)
         (watch / "sitecustomize.py").write_text(WATCH)
-        environment = {
-            "PYTHONPATH": str(watch),
-            "KILL_AT": json.dumps(kill | {"signal": int(number), "once": str(watch / "once")}),
-        }
+        asked = kill | {"signal": int(number), "once": str(watch / "once")}
+        environment = {"PYTHONPATH": str(watch), "KILL_AT": json.dumps(asked)}
     make = start(folder, *words, **environment)
     if "file" in kill:
         make.wait()
@@ -168,33 +199,27 @@ def trial(folder, kill, jobs, *words):
     seconds = time.monotonic() - ended
     if alive(make.pid):
         wrong.append(f"processes are left: {alive(make.pid)}")
-    killed = log.read_text()
-    if "Traceback" in killed:
-        wrong.append("a traceback")
-    again = start(folder, f"-j{jobs}", *words)
-    if again.wait():
-        wrong.append(f"make all ended with {again.returncode}")
-    if left := [
-        str(path)
-        for path in folder.rglob("*")
-        if path.name.startswith(".") or ".part" in path.name or "resume" in path.name
-    ]:
-        wrong.append(f"left over: {left}")
-    twice = {name: count for name, count in done(log.read_text()).items() if count > 1}
-    if (
-        max(twice.values(), default=0) > 2 or len(twice) > 2
-    ):  # two recipes at once, each of which loses what it was at
-        wrong.append(f"done twice: {twice}")
-    return wrong, seconds, len(twice)
+    return wrong, seconds
 
 
-def compare(found, expected):
+def compare(contents, expected):
     """Lines of what differs between two studies."""
-    return [
-        f"differs: {name}"
-        for name in sorted(found.keys() | expected.keys())
-        if found.get(name) != expected.get(name)
-    ]
+    names = sorted(contents.keys() | expected.keys())
+    return [f"differs: {name}" for name in names if contents.get(name) != expected.get(name)]
+
+
+def moments(count, seed, seconds):
+    """Yields `count` kills of a study that takes `seconds`."""
+    rng = random.Random(seed)
+    for number in range(count):
+        kill = {"signal": SIGNALS[number % len(SIGNALS)]}
+        if number < len(WRITES):
+            name = WRITES[number]
+            # Two of them are renamed from files that were whole, and on disk, before.
+            half = rng.random() < 0.5 and name not in ("passport.h5", "finetune-full.h5")
+            yield kill | {"file": name, "time": 1, "half": half}
+        else:
+            yield kill | {"after": round(rng.uniform(0, 0.9 * seconds), 2)}
 
 
 def main():
@@ -208,26 +233,14 @@ def main():
     args = parser.parse_args()
     shutil.rmtree(args.folder, ignore_errors=True)
     args.folder.mkdir(parents=True)
-    folder, rng, failed = args.folder / "study", random.Random(args.seed), 0
+    folder, failed = args.folder / "study", 0
     began = time.monotonic()
     if start(folder).wait():
         raise SystemExit(f"the study fails by itself: {folder}.log")
-    whole = time.monotonic() - began
+    uninterrupted = time.monotonic() - began
     expected = contents(folder)
-    print(f"{whole:.0f} s uninterrupted, {len(expected)} parts compared", flush=True)
-    for number in range(args.kills):
-        kill = {"signal": SIGNALS[number % 3]}
-        if number < len(WRITES):
-            name = WRITES[
-                number
-            ]  # two of them are renamed from files that were whole, and on disk, before
-            kill |= {
-                "file": name,
-                "time": 1,
-                "half": rng.random() < 0.5 and name not in ("passport.h5", "finetune-full.h5"),
-            }
-        else:
-            kill |= {"after": round(rng.uniform(0, 0.9 * whole), 2)}
+    print(f"{uninterrupted:.0f} s uninterrupted, {len(expected)} parts compared", flush=True)
+    for number, kill in enumerate(moments(args.kills, args.seed, uninterrupted)):
         if args.only not in (None, number):
             continue
         shutil.rmtree(folder)  # always the same path: commands are compared too
@@ -235,13 +248,10 @@ def main():
         shutil.rmtree(folder.with_suffix(".watch"), ignore_errors=True)
         wrong, seconds, twice = trial(folder, kill, (1, 2, 4)[number % 3])
         wrong += compare(contents(folder), expected)
-        if "after" in kill:
-            whole = (
-                min(whole, kill["after"]) if "was not killed" in wrong else whole
-            )  # the machine was busier when it was timed
         failed += bool(wrong)
         print(
-            f"{number}: {kill}: gone after {seconds:.2f} s, {twice} done twice; {'; '.join(wrong[:9]) or 'the same'}",
+            f"{number}: {kill}: gone after {seconds:.2f} s, {twice} done twice; "
+            f"{'; '.join(wrong[:9]) or 'the same'}",
             flush=True,
         )
         if wrong:

@@ -1,4 +1,5 @@
-"""A Slurm of one's own on this machine: two nodes of two stand-in GPUs each, on loopback, that end with the command given.
+"""A Slurm of one's own on this machine: two nodes of two stand-in GPUs each, on loopback, that end
+with the command given.
 
     python -m tests.slurm make all PROFILE=smoke -j4 LAUNCH="srun --gpus=1 --cpus-per-task=1"
 
@@ -55,7 +56,8 @@ def missing():
 
 
 def path():
-    return os.environ["PATH"] + ":/usr/sbin:/sbin"  # where daemons are, for users too
+    """PATH with where daemons are, which is not in every user's."""
+    return os.environ["PATH"] + ":/usr/sbin:/sbin"
 
 
 def free_ports(count):
@@ -68,12 +70,16 @@ def free_ports(count):
 
 @contextmanager
 def cluster(timeout=60):
-    """The environment in which Slurm's commands find the cluster, once both nodes are idle. RuntimeError with its logs if that takes too long."""
+    """The environment in which Slurm's commands find the cluster, once both nodes are idle.
+
+    RuntimeError with its logs if that takes too long.
+    """
     with ExitStack() as leaving:
         folder = Path(leaving.enter_context(tempfile.TemporaryDirectory(prefix="slurm-")))
         ports, host = free_ports(1 + len(NODES)), socket.gethostname().split(".")[0]
         lines = [
-            f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=2 RealMemory=4000 Gres=gpu:2 State=UNKNOWN"
+            f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=2 "
+            "RealMemory=4000 Gres=gpu:2 State=UNKNOWN"
             for node, port in zip(NODES, ports[1:])
         ]
         (folder / "slurm.conf").write_text(

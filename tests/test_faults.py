@@ -1,4 +1,6 @@
-"""What happens to a study: kills, a second make, full disks, bad flags, bad files, too little memory."""
+"""What happens to a study: kills, a second make, full disks, bad flags, bad files, too little
+memory.
+"""
 
 import argparse
 import errno
@@ -11,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -25,29 +28,27 @@ from common.networks import models
 from common.training import loop
 from tests import fuzz, kill
 
-SMALL = [
-    "METHODS=adam swa",
-    "CONTROLS=",
-    "MEASUREMENTS=clean gaussian_noise local_energy",
-]  # a third of the smoke study
+# A third of the smoke study.
+SMALL = ["METHODS=adam swa", "CONTROLS=", "MEASUREMENTS=clean gaussian_noise local_energy"]
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    """(folder, contents, seconds) of a study that nobody kills, made one recipe after the other; its folder is then handed on."""
+    """(folder, contents, seconds) of a study that nobody kills, one recipe after the other.
+
+    Who uses it makes the study anew in the same folder.
+    """
     folder, began = tmp_path_factory.mktemp("kill") / "study", time.monotonic()
     assert kill.start(folder, "-j1", *SMALL).wait() == 0, folder.with_suffix(".log").read_text()
-    found = kill.contents(folder)
-    assert len(found) > 500 and {name.split("/")[0] for name in found} >= {
-        "adam-0",
-        "swa-0",
-        "adam-0--swa-0",
-        "data",
-        "report",
-    }
-    return folder, found, time.monotonic() - began
+    contents = kill.contents(folder)
+    folders = {name.split("/")[0] for name in contents}
+    assert folders >= {"adam-0", "swa-0", "adam-0--swa-0", "data", "report"}
+    assert len(contents) > 500
+    return folder, contents, time.monotonic() - began
 
 
+@pytest.mark.full
+@pytest.mark.xdist_group("kill")
 @pytest.mark.parametrize("number", range(3))
 def test_a_killed_study_ends_as_one_that_nobody_killed(number, uninterrupted):
     """Bit by bit, also with another -j. `python -m tests.kill` does it 30 times."""
@@ -62,9 +63,8 @@ def test_a_killed_study_ends_as_one_that_nobody_killed(number, uninterrupted):
     shutil.rmtree(folder.with_suffix(".watch"), ignore_errors=True)
     folder.with_suffix(".log").unlink()
     wrong, gone, _ = kill.trial(folder, how, 4, *SMALL)
-    assert not wrong + kill.compare(kill.contents(folder), expected), folder.with_suffix(
-        ".log"
-    ).read_text()[-3000:]
+    wrong += kill.compare(kill.contents(folder), expected)
+    assert not wrong, folder.with_suffix(".log").read_text()[-3000:]
     assert gone < 5
 
 
@@ -83,6 +83,7 @@ SCRIPTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "script, number",
     [
@@ -96,11 +97,10 @@ def test_a_signal_ends_a_script_at_once_with_its_status_and_without_a_trace(
     script, number, pack_file, minimum, tmp_path
 ):
     out = tmp_path / "adam-0" if script == "train" else tmp_path / "x.h5"
-    inputs = (
-        []
-        if script == "prepare"
-        else ["--data", pack_file] + ["--minimum", minimum] * (script != "train")
-    )
+    inputs = {
+        "train": ["--data", pack_file],
+        "prepare": [],
+    }.get(script, ["--data", pack_file, "--minimum", minimum])
     running = subprocess.Popen(
         [sys.executable, "-m", *SCRIPTS[script], *map(str, inputs), "--out", out],
         cwd=ROOT,
@@ -119,11 +119,12 @@ def test_a_signal_ends_a_script_at_once_with_its_status_and_without_a_trace(
     began = time.monotonic()
     running.send_signal(number)
     errors = running.communicate()[1]
-    assert running.returncode == 128 + number and time.monotonic() - began < 3
+    assert running.returncode == 128 + number
+    assert time.monotonic() - began < 10  # an epoch, or a measurement, is not waited for
     assert errors.splitlines() == [
         f"{number.name}: stopped; the same command goes on after what is finished"
     ]
-    while kill.alive(running.pid) and time.monotonic() - began < 5:  # its workers follow
+    while kill.alive(running.pid) and time.monotonic() - began < 20:  # its workers follow
         time.sleep(0.05)
     assert not kill.alive(running.pid)
     assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".part")]
@@ -150,7 +151,10 @@ def test_ctrl_c_during_the_imports_leaves_no_trace(script, tmp_path):
 
 
 def test_workers_end_with_their_process_also_when_it_is_killed(tmp_path):
-    code = "from common import files; import os, time; pool = files.workers(2); list(pool.map(abs, range(9))); print('ready', flush=True); time.sleep(99)"
+    code = (
+        "from common import files; import time; pool = files.worker_pool(2); "
+        "list(pool.map(abs, range(9))); print('ready', flush=True); time.sleep(99)"
+    )
     running = subprocess.Popen(
         [sys.executable, "-c", code],
         cwd=ROOT,
@@ -162,7 +166,7 @@ def test_workers_end_with_their_process_also_when_it_is_killed(tmp_path):
     running.kill()
     running.wait()
     began = time.monotonic()
-    while kill.alive(running.pid) and time.monotonic() < began + 5:
+    while kill.alive(running.pid) and time.monotonic() < began + 20:
         time.sleep(0.05)
     assert not kill.alive(running.pid)
 
@@ -189,32 +193,29 @@ def test_a_second_make_in_a_folder_stops_and_names_the_first_even_where_that_one
         time.sleep(0.02)
     refused = make(folder, "all")
     lock = (folder / "flags/lock").read_text().strip()
-    assert (
-        refused.returncode
-        and refused.stderr.splitlines()[0]
-        == f"{folder}: {lock} is at work here; wait for it, or stop it"
-    )
+    line = f"{folder}: {lock} is at work here; wait for it, or stop it"
+    assert refused.returncode and refused.stderr.splitlines()[0] == line
     assert f"make {pack} (process " in refused.stderr and not refused.stdout
-    assert (
-        make(tmp_path / "other", f"{tmp_path}/other/flags/report").returncode == 0
-    )  # another profile is another folder
-    assert (
-        make(folder, "-n", "all").returncode == 0 == make(folder, "help").returncode
-    )  # to look is free
+    # Another profile is another folder, and to look is free.
+    assert make(tmp_path / "other", f"{tmp_path}/other/flags/report").returncode == 0
+    assert make(folder, "-n", "all").returncode == 0 == make(folder, "help").returncode
     makes = [
-        own
-        for own in kill.alive(first.pid)
-        if b"make" in open(f"/proc/{own}/cmdline", "rb").read().split(b"\0")[0]
+        number
+        for number in kill.alive(first.pid)
+        if b"make" in Path(f"/proc/{number}/cmdline").read_bytes().split(b"\0")[0]
     ]
-    for own in makes:
-        os.kill(int(own), signal.SIGKILL)
+    for number in makes:
+        os.kill(int(number), signal.SIGKILL)
     first.wait()
-    assert len(makes) == 2 and make(folder, pack).returncode and not os.path.exists(pack)
+    assert len(makes) == 2
+    # The recipe lives, and holds the lock.
+    assert make(folder, pack).returncode and not os.path.exists(pack)
     while kill.alive(first.pid):
         time.sleep(0.05)
     assert make(folder, pack).returncode == 0 and os.path.exists(pack)
 
 
+@pytest.mark.slow
 def test_make_check_names_a_flipped_bit(tmp_path, pack_file, minimum):
     (tmp_path / "data").mkdir()
     shutil.copy(pack_file, tmp_path / "data/pretrain.h5")
@@ -225,27 +226,30 @@ def test_make_check_names_a_flipped_bit(tmp_path, pack_file, minimum):
         content[len(content) // 2] ^= 4
         path.write_bytes(content)
     checked = make(tmp_path, "check")
-    assert (
-        checked.returncode
-        and checked.stdout.count("damaged") == 3
-        and "3 files checked, 2 damaged or foreign" in checked.stdout
-    )
+    assert checked.returncode and checked.stdout.count("damaged") == 3
+    assert "3 files checked, 2 damaged or foreign" in checked.stdout
 
 
 def full(folder, size, *command, after=""):
-    """Runs a command where `folder` is a file system of `size` of its own; returns (status, errors, names and sizes that it leaves)."""
+    """Runs a command where `folder` is a file system of `size` of its own.
+
+    Returns its status, the lines of its errors, and {name: size} of the files that it leaves.
+    """
     if subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
         pytest.skip("needs user namespaces, to mount a small file system")
-    look = "import sys, pathlib; print({str(p.relative_to(sys.argv[1])): p.stat().st_size for p in pathlib.Path(sys.argv[1]).rglob('*') if p.is_file()})"
-    script = f'mount -t tmpfs -o size={size} tmpfs {folder}; {after}; set +e; "$@" >&2; echo $?; {sys.executable} -c "{look}" {folder}'
+    script = (
+        f"mount -t tmpfs -o size={size} tmpfs {folder}; {after}; "
+        f'set +e; "$@" >&2; echo $?; cd {folder}; find . -type f -printf "%P %s\\n"'
+    )
     made = subprocess.run(
         ["unshare", "-rm", "bash", "-ec", script, "bash", *map(str, command)],
         cwd=ROOT,
         capture_output=True,
         text=True,
     )
-    status, left = made.stdout.splitlines()
-    return int(status), made.stderr.splitlines(), eval(left)
+    status, *left = made.stdout.splitlines()
+    sizes = {name: int(size) for name, size in (line.rsplit(" ", 1) for line in left)}
+    return int(status), made.stderr.splitlines(), sizes
 
 
 WRITERS = {
@@ -293,6 +297,7 @@ WRITERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "what, how",
     [
@@ -304,16 +309,10 @@ def test_what_cannot_be_written_is_one_line_and_what_was_there_stays(
     what, how, pack_file, minimum, tmp_path
 ):
     command, name = WRITERS[what]
-    fill = (
-        f"echo kept > {tmp_path}/kept.h5; head -c 40000 /dev/zero > {tmp_path}/filler"
-        + f"; mount -o remount,ro {tmp_path}" * (how == "read-only")
-    )
-    command = [
-        word.replace("{pack}", str(pack_file))
-        .replace("{minimum}", str(minimum))
-        .replace("{}", str(tmp_path))
-        for word in command
-    ]
+    fill = f"echo kept > {tmp_path}/kept.h5; head -c 40000 /dev/zero > {tmp_path}/filler"
+    if how == "read-only":
+        fill += f"; mount -o remount,ro {tmp_path}"
+    command = [word.format(tmp_path, pack=pack_file, minimum=minimum) for word in command]
     status, errors, left = full(
         tmp_path,
         "64k" if what in ("passport", "finetuning", "report") else "1m",
@@ -322,22 +321,14 @@ def test_what_cannot_be_written_is_one_line_and_what_was_there_stays(
         *command,
         after=fill,
     )
-    errors = [
-        line
-        for line in errors
-        if not line.startswith(
-            ("adam-0 epoch", "adam-0 finetune", "adam-0 clean", "adam-0: running")
-        )
-    ]
-    words = "No space left on device" if how == "full" else "Read-only file system"
-    assert (
-        status == 1
-        and len(errors) == 1
-        and errors[0].startswith(f"{tmp_path}/{name if how == 'full' else ''}")
-        and words in errors[0]
-    ), errors
+    progress = "adam-0 epoch", "adam-0 finetune", "adam-0 clean", "adam-0: running"
+    errors = [line for line in errors if not line.startswith(progress)]
+    message = "No space left on device" if how == "full" else "Read-only file system"
+    assert status == 1 and len(errors) == 1, errors
+    assert errors[0].startswith(f"{tmp_path}/{name if how == 'full' else ''}"), errors
+    assert message in errors[0], errors
     assert left.pop("kept.h5") == 5 and left.pop("filler") == 40000
-    assert not any(".part" in found or found.endswith(name) for found in left), left
+    assert not any(".part" in path or path.endswith(name) for path in left), left
 
 
 def test_without_permission_it_is_one_line(pack_file, minimum, tmp_path):
@@ -359,9 +350,9 @@ def test_without_permission_it_is_one_line(pack_file, minimum, tmp_path):
     )
     tmp_path.chmod(0o755)
     (line,) = made.stderr.splitlines()
-    assert made.returncode == 1 and line.startswith(
-        f"{tmp_path}/x.h5: cannot be written (Permission denied); what was finished before is kept"
-    )
+    assert made.returncode == 1
+    start = f"{tmp_path}/x.h5: cannot be written (Permission denied); "
+    assert line.startswith(start + "what was finished before is kept")
 
 
 @pytest.mark.parametrize("number", [errno.EDQUOT, errno.EIO])
@@ -402,16 +393,9 @@ def parsers(monkeypatch, script):
     [
         "common.images.prepare",
         "eval.battery",
-        "eval.pair",
-        *(
-            f"{folder}.{name}"
-            for folder, named in (
-                ("train", words("METHODS")),
-                ("eval", MEASUREMENTS),
-                ("finetune", words("MODES")),
-            )
-            for name in named
-        ),
+        *(f"train.{name}" for name in words("METHODS")),
+        *(f"eval.{name}" for name in MEASUREMENTS + words("COMPARISONS")),
+        *(f"finetune.{name}" for name in words("MODES")),
     ],
 )
 def test_every_number_among_the_flags_has_a_range(script, monkeypatch):
@@ -452,11 +436,8 @@ def test_a_flag_out_of_range_is_one_line(
     with pytest.raises(SystemExit) as stopped:
         run(monkeypatch, "train.noisy_adam", "--data", pack_file, "--out", tmp_path, *flags)
     said = capsys.readouterr().err.strip() if status == 2 else stopped.value.code
-    assert (
-        (stopped.value.code if status == 2 else 1) == status
-        and message in said
-        and len(said.splitlines()) == 1
-    )
+    assert status == 1 or stopped.value.code == 2
+    assert message in said and len(said.splitlines()) == 1
 
 
 def test_too_little_memory_names_the_batch_size(pack_file, minimum, tmp_path, monkeypatch):
@@ -481,36 +462,32 @@ def test_too_little_memory_names_the_batch_size(pack_file, minimum, tmp_path, mo
 
 def test_readers_survive_damaged_files():
     """The same 400 cases each time; `python -m tests.fuzz` reads 10,000."""
-    found = fuzz.trial(400)
-    assert sum(found.values()) == 400 and {kind for kind, _ in found} == {
-        "pack",
-        "passport",
-        "finetune",
-        "report",
-        "checkpoint",
-        "weights",
-    }
-    assert sum(count for (_, outcome), count in found.items() if outcome == "as it was") < 20
+    outcomes = fuzz.trial(400)
+    kinds = {"pack", "passport", "finetune", "report", "checkpoint", "weights"}
+    assert sum(outcomes.values()) == 400 and {kind for kind, _ in outcomes} == kinds
+    unchanged = [count for (_, outcome), count in outcomes.items() if outcome == "as it was"]
+    assert sum(unchanged) < 20
 
 
 def reseal(path, out, tensors=None, **changes):
-    """A minimum with other tensors or metadata, under a seal that fits: what a program writes that is not ours."""
+    """A minimum with other tensors or metadata, under a seal that fits.
+
+    What a program writes that is not ours.
+    """
     state, metadata = load_file(path), models.load(path)[1]
-    models.save(
-        out,
-        tensors or state,
-        **({name: value for name, value in metadata.items() if name != "sha256"} | changes),
-    )
+    metadata.pop("sha256", None)
+    models.save(out, tensors or state, **(metadata | changes))
 
 
 @pytest.mark.parametrize(
     "changes, message",
     [
         ({"classes": ["a", "b"]}, "its tensors are not those of resnet18 with 2 classes"),
+        # Two gigabytes, if it were built.
         (
             {"classes": ["x"] * 1_000_000},
             "its tensors are not those of resnet18 with 1000000 classes",
-        ),  # two gigabytes, if it were built
+        ),
         ({"arch": "vit_h_14"}, "its tensors are not those of vit_h_14 with 5 classes"),
         ({"arch": "resnet19"}, "has no such network"),
     ],
@@ -526,10 +503,8 @@ def test_weights_of_another_network_are_named_before_it_is_built(
 @pytest.mark.parametrize("what", [b'"image_size":', b'"seed":', b'"data":'])
 def test_a_flipped_bit_in_the_metadata_of_weights_is_found(what, minimum, tmp_path):
     content = bytearray((minimum / "weights.safetensors").read_bytes())
-    at = (
-        content.index(what) + len(what) + content[content.index(what) + len(what) :].index(b'"') + 1
-    )
-    content[at] ^= 1
+    after_name = content.index(what) + len(what)
+    content[content.index(b'"', after_name) + 1] ^= 1
     (tmp_path / "w.safetensors").write_bytes(content)
     with pytest.raises(SystemExit, match="damaged"):
         models.load(tmp_path / "w.safetensors")
@@ -554,67 +529,39 @@ def test_a_passport_or_a_pack_of_something_else_is_named(pack_file, minimum, tmp
     with pytest.raises(SystemExit, match="is the passport of adam-0, not the passport of swa-0"):
         run(monkeypatch, *measured, "--out", tmp_path / "passport.h5")
     with pytest.raises(SystemExit, match="pack.h5: is the pack of None, not the passport"):
-        run(
-            monkeypatch,
-            *measured[:6],
-            *measured[6:],
-            "--out",
-            shutil.copy(pack_file, tmp_path / "pack.h5"),
-        )
+        run(monkeypatch, *measured, "--out", shutil.copy(pack_file, tmp_path / "pack.h5"))
     large = make_pack(tmp_path / "large.h5", size=40)
     with pytest.raises(SystemExit, match="40 px images, but .* was trained at 32 px"):
-        run(
-            monkeypatch,
-            "finetune.full",
-            "--data",
-            large,
-            "--minimum",
-            minimum,
-            "--out",
-            tmp_path / "f.h5",
-        )
+        flags = "--data", large, "--minimum", minimum, "--out", tmp_path / "f.h5"
+        run(monkeypatch, "finetune.full", *flags)
     with pytest.raises(SystemExit, match="not a pack of images"):
         packs.load(minimum / "training.h5", torch.device("cpu"))
 
 
+@pytest.mark.slow
 def test_finetuning_never_keeps_what_other_settings_left_unfinished(
     pack_file, minimum, tmp_path, monkeypatch
 ):
-    """A study of lr A is finished, one of lr B is killed, then A is asked for again; and RUNS is lowered after a kill."""
+    """A study of lr A is finished, one of lr B is killed, then A is asked for again; and RUNS is
+    lowered after a kill.
+    """
     out = tmp_path / "finetune-full.h5"
 
     def finetune(lr, runs):
-        run(
-            monkeypatch,
-            "finetune.full",
-            "--data",
-            pack_file,
-            "--minimum",
-            minimum,
-            "--out",
-            out,
-            *SHORT,
-            "--epochs",
-            1,
-            "--lr",
-            lr,
-            "--runs",
-            runs,
-        )
+        inputs = "--data", pack_file, "--minimum", minimum, "--out", out
+        flags = *SHORT, "--epochs", 1, "--lr", lr, "--runs", runs
+        run(monkeypatch, "finetune.full", *inputs, *flags)
         with h5py.File(out) as file:
             return json.loads(file.attrs["settings"])["lr"], file["test/loss"][()]
 
     first = finetune(1e-3, 1)
-    keep = out.read_bytes()
+    kept = out.read_bytes()
     finetune(1e-2, 2)
     out.rename(tmp_path / "finetune-full.part.h5")
-    out.write_bytes(keep)
+    out.write_bytes(kept)
     again = finetune(1e-3, 1)
-    assert (
-        again[0] == 1e-3
-        and np.array_equal(again[1], first[1])
-        and not (tmp_path / "finetune-full.part.h5").exists()
-    )
+    assert again[0] == 1e-3 and np.array_equal(again[1], first[1])
+    assert not (tmp_path / "finetune-full.part.h5").exists()
     finetune(1e-2, 2)
     out.rename(tmp_path / "finetune-full.part.h5")
     assert finetune(1e-2, 1)[1].shape[0] == 1

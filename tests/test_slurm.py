@@ -1,4 +1,6 @@
-"""The study on a real Slurm of two nodes with two stand-in GPUs each: from a login node, in an allocation, and beyond its time limit."""
+"""The study on a real Slurm of two nodes with two stand-in GPUs each: from a login node, in an
+allocation, and beyond its time limit.
+"""
 
 import os
 import re
@@ -9,15 +11,19 @@ import time
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import PAPERS, ROOT
 from safetensors.numpy import load_file
 from test_ranks import arrays
 
 from tests import slurm
 
-pytestmark = pytest.mark.skipif(
-    bool(slurm.missing()), reason=f"no {slurm.missing()} here: Debian's package is slurm-wlm"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("slurm"),
+    pytest.mark.skipif(
+        bool(slurm.missing()), reason=f"no {slurm.missing()} here: Debian's package is slurm-wlm"
+    ),
+]
 STUDY = [
     "make",
     "-j4",
@@ -29,22 +35,20 @@ STUDY = [
     "RUNS=1",
     f"PYTHON={sys.executable}",
 ]
-README = (ROOT / "README.md").read_text()
-LOGIN, INSIDE = (
-    re.search(f'LAUNCH="{words}[^"]*"', README)[0].replace('"', "")
-    for words in ("srun --quit-on-interrupt", "srun --exact")
-)
-LOGIN, INSIDE = (
-    LOGIN.replace("task=8", "task=2"),
-    INSIDE.replace("task=8", "task=1"),
-)  # for the login node, all CPUs of one of ours
-BATCH = (
-    re.search("^#SBATCH (.*)", README, re.M)[1]
-    .replace("task=8", "task=1")
-    .replace("node=8", "node=2")
-    .replace("time=4:00:00", "time=1")
-    .split()
-)
+
+
+def in_the_papers(pattern, **changes):
+    """What the papers tell people to type, at the size of this cluster: an option's new value."""
+    text = re.search(pattern, PAPERS, re.M)[1].replace('"', "")
+    for option, value in changes.items():
+        text = re.sub(rf"\b{option}=\S+", f"{option}={value}", text)
+    return text
+
+
+# From the login node a job takes all CPUs of one of our nodes.
+LOGIN = in_the_papers('(LAUNCH="srun --quit-on-interrupt[^"]*")', task=2)
+INSIDE = in_the_papers('(LAUNCH="srun --exact[^"]*")', task=1)
+BATCH = in_the_papers("^#SBATCH (.*)", task=1, node=2, time=1).split()
 
 
 def go(words, environment, timeout=150):
@@ -63,20 +67,20 @@ def go(words, environment, timeout=150):
 def jobs(environment):
     """{number: {field: value}} of all jobs of the last minutes."""
     shown = go(["scontrol", "-o", "show", "jobs"], environment)
-    found = [
-        dict(re.findall(r"(\w+)=(\S*)", line))
-        for line in shown.splitlines()
-        if line.startswith("JobId=")
-    ]
-    return {job["JobId"]: job for job in found}
+    lines = [line for line in shown.splitlines() if line.startswith("JobId=")]
+    fields = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in lines]
+    return {job["JobId"]: job for job in fields}
 
 
 def wait(condition, seconds=120):
     limit = time.monotonic() + seconds
-    while not (found := condition()):
+    while not condition():
         assert time.monotonic() < limit, "not in time"
         time.sleep(0.1)
-    return found
+
+
+def goes_on(job):
+    return job["JobState"] in ("RUNNING", "COMPLETING", "PENDING")
 
 
 def contents(folder):
@@ -101,8 +105,8 @@ def identical(one, other):
 
 @pytest.fixture(scope="module")
 def environment():
-    with slurm.cluster() as found:
-        yield found
+    with slurm.cluster() as environment:
+        yield environment
 
 
 @pytest.fixture(scope="module")
@@ -118,9 +122,8 @@ def test_from_a_login_node_each_recipe_is_a_job(environment, alone, tmp_path):
     said = go([*STUDY, f"A={tmp_path / 'study'}", LOGIN], environment)
     made = [job for number, job in jobs(environment).items() if number not in before]
     assert len(made) == len(re.findall(r"^srun .* -m ", said, re.M)) == 6
-    assert {job["JobState"] for job in made} == {"COMPLETED"} and {
-        job["NodeList"] for job in made
-    } == set(slurm.NODES)
+    assert {job["JobState"] for job in made} == {"COMPLETED"}
+    assert {job["NodeList"] for job in made} == set(slurm.NODES)
     identical(alone, tmp_path / "study")
     assert (tmp_path / "study" / "report" / "index.html").exists()
 
@@ -134,11 +137,8 @@ def test_a_recipe_that_fails_in_a_job_fails_make(environment, tmp_path):
         text=True,
         timeout=120,
     )
-    assert (
-        done.returncode == 2
-        and "--epochs" in done.stderr
-        and not list(tmp_path.rglob("weights.safetensors"))
-    )
+    assert done.returncode == 2 and "--epochs" in done.stderr
+    assert not list(tmp_path.rglob("weights.safetensors"))
 
 
 def test_an_interrupt_at_the_login_node_ends_its_jobs(environment, tmp_path):
@@ -153,15 +153,7 @@ def test_an_interrupt_at_the_login_node_ends_its_jobs(environment, tmp_path):
         wait((tmp_path / "study" / "adam-0" / "resume.h5").exists)
         os.killpg(made.pid, signal.SIGINT)  # as Ctrl-C does
         assert made.wait(30) == 2 or made.returncode == -signal.SIGINT
-    wait(
-        lambda: (
-            not any(
-                job["JobState"] in ("RUNNING", "COMPLETING", "PENDING")
-                for job in jobs(environment).values()
-            )
-        ),
-        30,
-    )
+    wait(lambda: not any(map(goes_on, jobs(environment).values())), 30)
 
 
 def test_an_allocation_that_ran_out_of_time_goes_on_when_it_is_submitted_again(
@@ -180,26 +172,18 @@ def test_an_allocation_that_ran_out_of_time_goes_on_when_it_is_submitted_again(
     first = submit()
     wait((folder / "adam-0" / "resume.h5").exists)
     command = f"train.adam --data {folder}"
-    for process in subprocess.run(
-        ["pgrep", "-f", command], capture_output=True, text=True
-    ).stdout.split():
-        os.kill(
-            int(process), signal.SIGSTOP
-        )  # so that it needs more than its minute, on any machine
+
+    def processes():
+        asked = subprocess.run(["pgrep", "-f", command], capture_output=True, text=True)
+        return [int(number) for number in asked.stdout.split()]
+
+    for number in processes():  # so that it needs more than its minute, on any machine
+        os.kill(number, signal.SIGSTOP)
     assert not (folder / "adam-0" / "weights.safetensors").exists()
-    wait(
-        lambda: jobs(environment)[first]["JobState"] not in ("RUNNING", "COMPLETING", "PENDING"),
-        180,
-    )
-    assert (
-        jobs(environment)[first]["JobState"] == "TIMEOUT"
-        and not subprocess.run(["pgrep", "-f", command], capture_output=True).stdout
-    )
+    wait(lambda: not goes_on(jobs(environment)[first]), 180)
+    assert jobs(environment)[first]["JobState"] == "TIMEOUT" and not processes()
     second = submit()
-    wait(
-        lambda: jobs(environment)[second]["JobState"] not in ("RUNNING", "COMPLETING", "PENDING"),
-        100,
-    )
+    wait(lambda: not goes_on(jobs(environment)[second]), 100)
     assert jobs(environment)[second]["JobState"] == "COMPLETED", log.read_text()
     assert "adam-0: continues after epoch" in log.read_text()
     identical(alone, folder)

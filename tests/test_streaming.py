@@ -1,65 +1,70 @@
-"""Data larger than memory: batches are read from the pack a batch ahead, and nothing that is measured can tell."""
+"""Data larger than memory: batches are read from the pack a batch ahead, and nothing that is
+measured can tell.
+"""
 
-import subprocess
-import sys
 import time
 
 import h5py
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, SHORT, run, words
+from conftest import SHORT, run, words
 from PIL import Image
 from safetensors.torch import load_file
 from test_ranks import arrays
 
 from common import files
 from common.images import packs
-from tests.bench import WRAPPED
+from tests.bench import spawn
 
 QUICK = ["--device", "cpu", "--batchnorm-images", 40, "--images", 60]
+# A measurement of each kind: all of a kind get their images in one way.
 FAMILIES = {
     "clean": [],
     "fgsm": ["--fgsm-levels", "0,0.01"],
     "local_energy": ["--local-energy-levels", "0,0.1", "--local-energy-repeats", 1],
     "hessian": ["--hessian-iterations", 1, "--hessian-vectors", 1],
-}  # one of each kind: all of a kind get their images in one way
+}
 
 
 @pytest.fixture
 def both_ways(monkeypatch, pack_file):
-    """Runs a script on the pack as it lies in memory and as it is read from the disk; yields the arrays of both outputs."""
+    """Runs a script on the pack in memory, and again on the pack read from the disk.
+
+    Returns the arrays of both outputs. `out(from_disk)` is the script's --out, `result(out)` the
+    file to look at.
+    """
+    read = packs.Pack.read
 
     def go(script, *flags, out, result):
-        found = []
-        for read in False, True:
+        outputs = []
+        for from_disk in False, True:
+            batches = []
+
+            def counted(self, index, batches=batches):
+                batches.append(len(index))
+                return read(self, index)
+
             with monkeypatch.context() as patch:
-                if read:
+                if from_disk:
                     patch.setattr(packs, "room", lambda device: 1)
-                    patch.setattr(
-                        packs.Pack,
-                        "read",
-                        lambda self, index, real=packs.Pack.read: (
-                            asked.append(len(index)) or real(self, index)
-                        ),
-                    )
-                asked = []
-                run(patch, script, "--data", pack_file, "--out", out(read), *flags)
-                assert bool(asked) == read
-            found.append(arrays(result(out(read))))
-        return found
+                    patch.setattr(packs.Pack, "read", counted)
+                run(patch, script, "--data", pack_file, "--out", out(from_disk), *flags)
+            assert bool(batches) == from_disk
+            outputs.append(arrays(result(out(from_disk))))
+        return outputs
 
     return go
 
 
 def identical(one, other):
     assert one.keys() == other.keys() and one
-    for name in one:
-        assert np.array_equal(
-            one[name], other[name], equal_nan=np.asarray(one[name]).dtype.kind == "f"
-        ), name
+    for name, values in one.items():
+        is_float = np.asarray(values).dtype.kind == "f"
+        assert np.array_equal(values, other[name], equal_nan=is_float), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", words("METHODS"))
 def test_training_has_the_same_bits(method, both_ways, tmp_path):
     extra = ["--epochs", 5, "--snapshots", 5, "--target", 0.01] if method == "swa" else []
@@ -91,6 +96,7 @@ def test_on_a_gpu_images_are_read_into_the_recorded_step(both_ways, tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", words("MODES"))
 def test_finetuning_has_the_same_bits(mode, both_ways, minimum, tmp_path):
     identical(
@@ -107,6 +113,7 @@ def test_finetuning_has_the_same_bits(mode, both_ways, minimum, tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_measurements_have_the_same_bits(name, both_ways, minimum, tmp_path):
     identical(
@@ -123,10 +130,12 @@ def test_measurements_have_the_same_bits(name, both_ways, minimum, tmp_path):
     )
 
 
-def test_pairs_have_the_same_bits(both_ways, minimum, tmp_path):
+@pytest.mark.slow
+def test_comparisons_have_the_same_bits(both_ways, minimum, tmp_path):
+    """`distance` reads no image."""
     identical(
         *both_ways(
-            "eval.pair",
+            "eval.line",
             *QUICK,
             "--points",
             2,
@@ -143,17 +152,16 @@ def test_a_batch_is_read_while_the_one_before_is_used(pack_file):
     pack = packs.load(pack_file, torch.device("cpu"), resident=False)
     begun, limit = [], time.monotonic() + 30
     pack.read = lambda index, read=pack.read: begun.append(index) or read(index)
-    for place, (images, _) in enumerate(pack.batches(torch.arange(60).split(20))):
-        while len(begun) < min(place + 2, 3):  # the reader's own thread begins it
+    for number, (images, _) in enumerate(pack.batches(torch.arange(60).split(20))):
+        while len(begun) < min(number + 2, 3):  # the reader's own thread begins it
             assert time.monotonic() < limit
             time.sleep(0.001)
-        assert torch.equal(
-            (images * 255).round().byte().permute(0, 2, 3, 1),
-            pack.images[20 * place : 20 * place + 20],
-        )
-    assert place == 2
+        pixels = (images * 255).round().byte().permute(0, 2, 3, 1)
+        assert torch.equal(pixels, pack.images[20 * number : 20 * number + 20])
+    assert number == 2
 
 
+@pytest.mark.slow
 def test_preparing_holds_no_more_of_a_larger_pack(tmp_path):
     """Peak memory of the packing process at 30 and at 180 MB."""
     peaks = []
@@ -164,26 +172,10 @@ def test_preparing_holds_no_more_of_a_larger_pack(tmp_path):
                 folder.mkdir(parents=True)
                 for index in range(count):
                     Image.new("RGB", (8, 8), (index % 256, 0, 0)).save(folder / f"{index}.png")
-        words = [
-            "common.images.prepare",
-            tmp_path / str(count),
-            "--out",
-            tmp_path / f"{count}.h5",
-            "--image-size",
-            224,
-            "--val-per-class",
-            1,
-            "--workers",
-            1,
-        ]
-        done = subprocess.run(
-            [sys.executable, "-c", WRAPPED, *map(str, words)],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        peaks.append(int(done.stdout.split()[-1]) / 1024)
+        flags = "--image-size", 224, "--val-per-class", 1, "--workers", 1
+        out = tmp_path / f"{count}.h5"
+        _, peak = spawn("common.images.prepare", tmp_path / str(count), "--out", out, *flags)
+        peaks.append(peak)
     with h5py.File(tmp_path / "300.h5") as file:
         assert file["images"].nbytes > 180e6
     assert files.read(tmp_path / "300.h5")
