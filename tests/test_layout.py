@@ -65,7 +65,7 @@ def test_imports_of_common_point_downwards(path):
 
 @pytest.mark.parametrize("path", sources(*SCRIPTS), ids=relative)
 def test_scripts_import_common_and_never_each_other(path):
-    if path.parent == ROOT / "eval/report":
+    if ROOT / "eval/report" in path.parents:
         assert {folder for folder, _ in ours(path)} <= {"common", "eval"}
         assert {module for folder, module in ours(path) if folder == "eval"} <= {"report"}
         allowed = {"cli", "files", "provenance"}
@@ -160,4 +160,5 @@ def test_only_pretraining_runs_on_every_rank(script, monkeypatch, capsys):
 
 
 def test_the_version_has_its_entry_in_the_changelog():
-    assert f"## {common.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+    headings = re.findall(r"^## (.*)", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert any(common.__version__ in heading for heading in headings)
