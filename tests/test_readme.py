@@ -71,6 +71,14 @@ def test_links_lead_somewhere(paper):
         assert "://" in link or ((ROOT / paper).parent / link).exists(), link
 
 
+@pytest.mark.parametrize("paper", PAPERS)
+def test_modules_that_papers_run_are_there(paper):
+    for module in re.findall(r"python -m ([a-z_.]+)", text(paper)):
+        path = module.replace(".", "/")
+        there = (ROOT / f"{path}.py").exists() or (ROOT / path / "__main__.py").exists()
+        assert there or f"{path}.py" in scripts(), module
+
+
 def make_commands():
     """Every make command of the papers, once: {command: the paper that it is from}."""
     commands = {}
