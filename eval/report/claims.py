@@ -1,75 +1,107 @@
-"""The original report's claims, tested on these files: each is a set of numbers with the region in which the claim wants them.
+"""The original report's claims, tested on these files: each is a set of numbers with the region in
+which the claim wants them.
 
-A claim holds where every 95 % interval lies inside its region (an intersection-union test: no correction is needed), does not hold where one
-lies wholly outside, and cannot be told otherwise. Intervals are Student's over seeds, of differences paired by seed.
+A claim holds where every 95 % interval lies inside its region (an intersection-union test: no
+correction is needed), does not hold where one lies wholly outside, and cannot be told otherwise.
+Intervals are Student's over seeds, of differences paired by seed.
 """
 
 import itertools
+from collections.abc import Iterator
 
 import numpy as np
 
-from eval.report import statistics, study
+from eval.report import statistics
+from eval.report.reading import PARTIAL_MEANS
+from eval.report.results import SPLITS, Result, grouped
+from eval.report.table import FINETUNED, MEASURED, Value, Values
 
 INF = float("inf")
+NAN = float("nan")
 POINT = 0.01  # accuracy: "about one point", "not different"
 EPOCHS_ALIKE = 0.5  # "the time does not differ"
 ORDER_OF_NORM = (0.5, 2)
 BARRIER, ALIKE = 0.1, 1.5  # nats above the chord; largest barrier / smallest
 
 METHOD = (
-    "Published: one run a method, from its curves (- where it gave no number, † where its own number is not what it says). Ours: differences are paired by "
-    "seed; [Student's 95 % interval over n seeds], uncorrected; (least to most) of pairs of minima, which share members. A claim holds where all its "
-    "intervals lie inside what it wants, does not hold where one lies outside or one of the pairs does, and cannot be told otherwise. Margins (half a point, "
-    "a point, half an epoch, 0.1 nats, alike) are constants of common/claims.py. detectable: the smallest difference that these seeds find with 80 % "
-    "power. What does not hold here does not hold on these images, at these sizes."
+    "Published: one run a method, from its curves (- where it gave no number, † where its own "
+    "number is not what it says). Ours: differences are paired by seed; [Student's 95 % interval "
+    "over n seeds], uncorrected; (least to most) of pairs of minima, which share members. A claim "
+    "holds where all its intervals lie inside what it wants, does not hold where one lies outside "
+    "or one of the pairs does, and cannot be told otherwise. Margins (half a point, a point, half "
+    "an epoch, 0.1 nats, alike) are constants of eval/report/claims.py. detectable: the smallest "
+    "difference that these seeds find with 80 % power. What does not hold here does not hold on "
+    "these images, at these sizes."
 )
 
+PERTURBATIONS = ("gaussian_noise", "square_mask", "fgsm", "local_energy")
+PATHS = {"path": "BatchNorm interpolated", "path_recomputed": "BatchNorm recomputed"}
 
-def published_rows(published):
-    """The original report's own numbers as rows like ours, from its curves: {method: {column: value}}."""
-    rows = {
-        method: {"test_accuracy": value}
-        for method, value in published["headline"]["test_accuracy"].items()
+
+def measured(source: str, split: str, name: str, levels: str = "") -> dict[str, str]:
+    """The fields of something measured on minima: BatchNorm as stored, no variant."""
+    return MEASURED | {"source": source, "split": split, "name": name, "levels": levels}
+
+
+TEST_ACCURACY = measured("clean", "test", "accuracy")
+TRAIN_ACCURACY = measured("clean", "train", "accuracy")
+
+
+def published_values(published: dict) -> Values:
+    """The original report's own numbers as values like ours, from its curves: a minimum a method.
+
+    Clean accuracy is that of its last curve.
+    """
+    result = {}
+
+    def add(method, fields, value):
+        whose = {"minimum": method, "method": method, "setting": method, "seed": 0}
+        result[method, *fields.values()] = Value(**whose, **fields, value=float(value))
+
+    for method, accuracy in published["headline"]["test_accuracy"].items():
+        add(method, TEST_ACCURACY, accuracy)
+    for source, split in itertools.product(PERTURBATIONS, SPLITS):
+        for method, published_curve in published[source].items():
+            levels = np.array(published_curve["levels"])
+            curves = curves_of(published_curve, split)
+            add(method, measured("clean", split, "accuracy"), curves["accuracy"][0])
+            for name, curve in curves.items():
+                add(method, measured(source, split, name), curve.mean())
+            if source in PARTIAL_MEANS:
+                name, largest, beyond, field, _ = PARTIAL_MEANS[source]
+                inside = beyond(levels, 0) & (levels <= largest + 1e-9)
+                add(method, measured(source, split, name, field), curves[name][inside].mean())
+    return Values(result.values())
+
+
+def curves_of(curve: dict, split: str) -> dict[str, np.ndarray]:
+    """A published curve by our names, along its levels."""
+    accuracy, loss = (np.array(curve[f"{split}_{name}"]) for name in ("accuracy", "loss"))
+    return {
+        "accuracy": accuracy,
+        "loss": loss,
+        "loss_change": loss - loss[0],
+        "relative": accuracy / accuracy[0],
     }
-    for name, split in itertools.product(
-        ("gaussian_noise", "square_mask", "fgsm", "local_energy"), study.SPLITS
-    ):
-        for method, curve in published[name].items():
-            levels, accuracy, loss = (
-                np.array(curve[key]) for key in ("levels", f"{split}_accuracy", f"{split}_loss")
-            )
-            curves = {
-                "accuracy": accuracy,
-                "loss": loss,
-                "loss_change": loss - loss[0],
-                "relative": accuracy / accuracy[0],
-            }
-            row = rows[method]
-            row |= {
-                f"{name}_{split}_{key}": float(values.mean()) for key, values in curves.items()
-            } | {f"{split}_accuracy": float(accuracy[0])}
-            if name in study.PARTS:
-                key, most, above, _ = study.PARTS[name]
-                row[f"{name}_{split}_{key}_to_{most:g}"] = float(
-                    curves[key][above(levels, 0) & (levels <= most + 1e-9)].mean()
-                )
-    return rows
 
 
 def part(
-    words,
-    region,
-    published=np.nan,
-    ours=np.nan,
-    low=np.nan,
-    high=np.nan,
-    n=0,
-    digits=3,
-    detectable=np.nan,
-    every=False,
-):
-    """One number of a claim: what it is, the open interval in which the claim wants it, the published value, ours with its ends. `every`: these
-    are the least and the most of numbers that must all lie inside."""
+    words: str,
+    region: tuple[float, float],
+    published: float = NAN,
+    ours: float = NAN,
+    low: float = NAN,
+    high: float = NAN,
+    n: int = 0,
+    digits: int = 3,
+    detectable: float = NAN,
+    every: bool = False,
+) -> dict:
+    """One number of a claim: what it is, the open interval in which the claim wants it, the
+    published value, ours with its ends.
+
+    `every`: these are the least and the most of numbers that must all lie inside.
+    """
     return {
         "part": words,
         "region": region,
@@ -84,345 +116,377 @@ def part(
     }
 
 
-def decide(parts):
+def decide(parts: list[dict]) -> str:
     """holds, does not hold, cannot tell."""
-    told = [_inside(part) for part in parts]
-    return (
-        "does not hold"
-        if "no" in told
-        else "holds"
-        if told and set(told) == {"yes"}
-        else "cannot tell"
-    )
+    told = [inside(part) for part in parts]
+    if "no" in told:
+        return "does not hold"
+    return "holds" if told and set(told) == {"yes"} else "cannot tell"
 
 
-def _inside(part):
+def inside(part: dict) -> str:
     """yes, no, open: does the number lie where the claim wants it?"""
     least, most = part["region"]
     if least < part["low"] and part["high"] < most:
         return "yes"
-    return (
-        "no"
-        if part["high"] <= least
-        or most <= part["low"]
-        or part["every"]
-        and (part["low"] <= least or most <= part["high"])
-        else "open"
-    )
+    outside = part["high"] <= least or most <= part["low"]
+    exception = part["every"] and (part["low"] <= least or most <= part["high"])
+    return "no" if outside or exception else "open"
 
 
-def claims(rows, results, tried, published, mode="full"):
-    """Every claim as {"claim", "parts", "verdict"}; `tried`: the results of tuning."""
-    theirs = published_rows(published)
-    by_method = study.grouped(rows, lambda row: row["method"])
-    methods = [method for method in theirs if method in by_method]
-    pairs = list(itertools.combinations(methods, 2))
+def claim(text: str, parts: list[dict], verdict: str = "") -> dict:
+    """A claim and what became of it."""
+    return {"claim": text, "parts": parts, "verdict": verdict or decide(parts)}
 
-    def difference(column, a, b, region=(0, INF), digits=3):
+
+class Evidence:
+    """Our values beside the published ones, and the kinds of numbers that claims are made of."""
+
+    def __init__(self, values: Values, published: dict):
+        self.ours, self.theirs = values, published_values(published)
+        ours = set(values.frame["method"])
+        published_methods = self.theirs.minima()["method"]
+        self.methods = [method for method in published_methods if method in ours]
+        self.pairs = list(itertools.combinations(self.methods, 2))
+
+    def by_seed(self, method: str, fields: dict) -> dict[int, float]:
+        """{seed: our value} of one method."""
+        return self.ours.where(method=method, **fields).by("seed")
+
+    def published(self, method: str, fields: dict) -> float:
+        """What the original report found for a method; NaN where it gave no number."""
+        return self.theirs.where(method=method, **fields).by("method").get(method, NAN)
+
+    def difference(self, fields: dict, a: str, b: str, region=(0, INF), digits=3) -> dict:
         """a - b, paired by seed."""
-        values = [
-            {row["seed"]: row[column] for row in by_method.get(method, []) if column in row}
-            for method in (a, b)
-        ]
+        first, second = self.by_seed(a, fields), self.by_seed(b, fields)
         with np.errstate(invalid="ignore"):
-            found = np.array(
-                [values[0][seed] - values[1][seed] for seed in values[0] if seed in values[1]]
-            )
-        was = theirs[a].get(column, np.nan) - theirs[b].get(column, np.nan)
-        if not len(found) or not np.isfinite(found).all():
-            why = "some never got there" if len(found) else "not in these files"
-            return part(f"{a} - {b} ({why})", region, was, n=len(found), digits=digits)
-        return part(
-            f"{a} - {b}",
-            region,
-            was,
-            *statistics.t_interval(found),
-            digits,
-            statistics.detectable_difference(found),
-        )
+            paired = np.array([first[seed] - second[seed] for seed in first if seed in second])
+        was = self.published(a, fields) - self.published(b, fields)
+        if not len(paired) or not np.isfinite(paired).all():
+            why = "some never got there" if len(paired) else "not in these files"
+            return part(f"{a} - {b} ({why})", region, was, n=len(paired), digits=digits)
+        interval = statistics.t_interval(paired)
+        detectable = statistics.detectable_difference(paired)
+        return part(f"{a} - {b}", region, was, *interval, digits, detectable)
 
-    def level(column, method, region, digits=3):
+    def order(self, fields: dict, *methods: str, digits=3) -> list[dict]:
+        """Each method above the next."""
+        return [self.difference(fields, a, b, digits=digits) for a, b in zip(methods, methods[1:])]
+
+    def level(self, fields: dict, method: str, region, digits=3) -> dict:
         """The mean over seeds."""
-        found = [row[column] for row in by_method[method] if column in row]
-        return part(
-            method,
-            region,
-            theirs[method].get(column, np.nan),
-            *(statistics.t_interval(found) if found else ()),
-            digits=digits,
-        )
+        values = list(self.by_seed(method, fields).values())
+        interval = statistics.t_interval(values) if values else ()
+        return part(method, region, self.published(method, fields), *interval, digits=digits)
 
-    def spread(words, values, region, was=np.nan, digits=2):
-        """Smallest to largest of values that are few or share minima: all of them must lie inside."""
-        return part(
-            words,
-            region,
-            was,
-            *((np.mean(values), min(values), max(values), len(values)) if len(values) else ()),
-            digits=digits,
-            every=True,
-        )
 
-    def order(column, *names, digits=3):
-        return [difference(column, a, b, digits=digits) for a, b in zip(names, names[1:])]
+def spread(words: str, values: list[float], region, was: float = NAN) -> dict:
+    """Smallest to largest of values that are few or share minima: all of them must lie inside."""
+    numbers = (np.mean(values), min(values), max(values), len(values)) if len(values) else ()
+    return part(words, region, was, *numbers, digits=2, every=True)
 
-    found = []
 
-    def claim(text, parts, verdict=None):
-        found.append({"claim": text, "parts": parts, "verdict": verdict or decide(parts)})
+def claims(
+    values: Values, results: list[Result], tuned: list[Result], published: dict, finetuning
+) -> list[dict]:
+    """Every claim as {"claim", "parts", "verdict"}.
 
-    claim(
+    `tuned`: the results of tuning; `finetuning`: which one is held against the claims, or None.
+    """
+    evidence = Evidence(values, published)
+    finetuned = finetuning.fields if finetuning else FINETUNED
+    return [
+        *claims_on_pretraining(evidence, published),
+        *claims_on_training_curves(results),
+        *claims_on_robustness(evidence),
+        *claims_on_lines(results, published),
+        *claims_on_finetuning(evidence, finetuned),
+        claim(
+            "The smallest lr is best in finetuning (val accuracy, against the best of the larger "
+            "ones; paired by run)",
+            [smallest_lr(tuned)],
+        ),
+    ]
+
+
+def claims_on_pretraining(evidence: Evidence, published: dict) -> Iterator[dict]:
+    """How accurate the methods are."""
+    yield claim(
         "SWA generalizes best, then adam, then noisy_adam (test accuracy)",
-        order("test_accuracy", "swa", "adam", "noisy_adam"),
+        evidence.order(TEST_ACCURACY, "swa", "adam", "noisy_adam"),
     )
-    claim(
-        f"Train accuracy ends at {published['headline']['train_accuracy_target']:.0%} or above",
-        [
-            level("train_accuracy", method, (published["headline"]["train_accuracy_target"], INF))
-            for method in methods
-        ],
+    target = published["headline"]["train_accuracy_target"]
+    yield claim(
+        f"Train accuracy ends at {target:.0%} or above",
+        [evidence.level(TRAIN_ACCURACY, method, (target, INF)) for method in evidence.methods],
     )
     accuracies = published["headline"]["test_accuracy"].values()
-    claim(
-        f"Test accuracy is {min(accuracies):.1%} to {max(accuracies):.1%}",
-        [
-            level(
-                "test_accuracy", method, (min(accuracies) - POINT / 2, max(accuracies) + POINT / 2)
-            )
-            for method in methods
-        ],
+    least, most = min(accuracies), max(accuracies)
+    region = (least - POINT / 2, most + POINT / 2)
+    yield claim(
+        f"Test accuracy is {least:.1%} to {most:.1%}",
+        [evidence.level(TEST_ACCURACY, method, region) for method in evidence.methods],
     )
-    rises, falls = [], []
-    for method, own in study.grouped(
-        (result for result in results if result.kind == "training"), lambda result: result.label
-    ).items():
-        rise, change = zip(*_after_the_minimum(own)) if len(own) > 1 else ((np.nan,), (np.nan,))
-        rises.append(
-            part(
-                f"{method}: rise of val loss (nats)", (0, INF), np.nan, *statistics.t_interval(rise)
-            )
-        )
-        falls.append(
-            part(
-                f"{method}: change of val accuracy",
-                (-POINT, INF),
-                np.nan,
-                *statistics.t_interval(change),
-            )
-        )
-    claim(
+
+
+def claims_on_training_curves(results: list[Result]) -> Iterator[dict]:
+    """What loss and accuracy on val do after the minimum of the loss."""
+    training = [result for result in results if result.kind == "training"]
+    rises, changes = [], []
+    for method, members in grouped(training, lambda result: result.attrs["method"]).items():
+        rise, change = zip(*after_the_minimum(members)) if len(members) > 1 else ((NAN,), (NAN,))
+        interval = statistics.t_interval(rise)
+        rises.append(part(f"{method}: rise of val loss (nats)", (0, INF), NAN, *interval))
+        interval = statistics.t_interval(change)
+        changes.append(part(f"{method}: change of val accuracy", (-POINT, INF), NAN, *interval))
+    yield claim(
         "The loss on unseen images has an early minimum and rises (last epoch against the minimum)",
         rises,
     )
-    claim("… while accuracy stays flat or better (from that epoch to the last)", falls)
-    claim(
+    yield claim("… while accuracy stays flat or better (from that epoch to the last)", changes)
+
+
+def claims_on_robustness(evidence: Evidence) -> Iterator[dict]:
+    """Which method leads under which perturbation."""
+    fields = measured("gaussian_noise", "test", "accuracy", levels="to 0.4")
+    yield claim(
         "noisy_adam leads under Gaussian noise up to sigma 0.4 (mean accuracy)",
-        [
-            difference("gaussian_noise_test_accuracy_to_0.4", "noisy_adam", other)
-            for other in ("adam", "swa")
-        ],
+        [evidence.difference(fields, "noisy_adam", other) for other in ("adam", "swa")],
     )
-    claim(
+    yield claim(
         "SWA leads on masks, then adam, then noisy_adam (mean accuracy)",
-        order("square_mask_test_accuracy", "swa", "adam", "noisy_adam"),
+        evidence.order(measured("square_mask", "test", "accuracy"), "swa", "adam", "noisy_adam"),
     )
-    claim(
+    fields = measured("fgsm", "test", "accuracy")
+    yield claim(
         "SWA leads on FGSM (mean accuracy)",
-        [difference("fgsm_test_accuracy", "swa", other) for other in ("adam", "noisy_adam")],
+        [evidence.difference(fields, "swa", other) for other in ("adam", "noisy_adam")],
     )
-    claim(
+    fields = measured("local_energy", "train", "loss_change", levels="to 0.5")
+    yield claim(
         "SWA is flattest (train loss gained under weight noise, sigma <= 0.5, nats)",
-        [
-            difference("local_energy_train_loss_change_to_0.5", "swa", other, (-INF, 0))
-            for other in ("adam", "noisy_adam")
-        ],
+        [evidence.difference(fields, "swa", other, (-INF, 0)) for other in ("adam", "noisy_adam")],
     )
-    agree = [
-        _same_sign(
-            difference(f"{name}_train_{kind}", a, b), difference(f"{name}_test_{kind}", a, b)
+    yield claim_that_splits_agree(evidence)
+
+
+def claim_that_splits_agree(evidence: Evidence) -> dict:
+    """Whether methods differ in the same direction on train and on test images."""
+    ours, published = [], []
+    for source, (a, b) in itertools.product(PERTURBATIONS, evidence.pairs):
+        signs = same_sign(
+            *(evidence.difference(measured(source, split, "accuracy"), a, b) for split in SPLITS)
         )
-        for name, kind in (
-            ("gaussian_noise", "accuracy"),
-            ("square_mask", "accuracy"),
-            ("fgsm", "accuracy"),
-            ("local_energy", "accuracy"),
-        )
-        for a, b in pairs
+        ours.append(signs[0])
+        published.append(signs[1])
+    agree, contradict, undecided = (ours.count(sign) for sign in (1, -1, 0))
+    if contradict:
+        verdict = "does not hold"
+    else:
+        verdict = "holds" if agree and not undecided else "cannot tell"
+    words = (
+        f"agree {agree}, contradict {contradict}, undecided {undecided}; published: agree "
+        f"{published.count(1)} of {len(published)}"
+    )
+    return claim(
+        "Results on train and test images agree (sign of the difference; 4 perturbations, pairs of "
+        "its methods)",
+        [part(words, (0, INF), n=len(ours))],
+        verdict,
+    )
+
+
+def claims_on_lines(results: list[Result], published: dict) -> Iterator[dict]:
+    """How far apart independent minima are, and what lies between them."""
+    independent = [
+        result
+        for result in results
+        if result.kind == "comparison" and not result.attrs["shared_start"]
     ]
-    counts = [sum(sign == of for sign, _ in agree) for of in (1, -1, 0)]
-    was = [sign for _, sign in agree]
-    claim(
-        "Results on train and test images agree (sign of the difference; 4 perturbations, pairs of its methods)",
+    compared = grouped(independent, lambda result: result.attrs["comparison"])
+    distances, lines = compared.get("distance", []), compared.get("line", [])
+    yield claim(
+        "Minima of independent runs are as far apart as their norms (distance / mean norm, range "
+        "over pairs)",
         [
-            part(
-                f"agree {counts[0]}, contradict {counts[1]}, undecided {counts[2]}; published: agree {was.count(1)} of {len(was)}",
-                (0, INF),
-                n=len(agree),
+            spread(
+                words,
+                [result.data[f"distance/{group}/relative"] for result in distances],
+                ORDER_OF_NORM,
             )
-        ],
-        "does not hold" if counts[1] else "holds" if counts[0] and not counts[2] else "cannot tell",
-    )
-    lines = [
-        result for result in results if result.kind == "pair" and not result.attrs["shared_start"]
-    ]
-    claim(
-        "Minima of independent runs are as far apart as their norms (distance / mean norm, range over pairs)",
-        [
-            spread(name, [line.data[f"distance/{key}/relative"] for line in lines], ORDER_OF_NORM)
-            for key, name in (("weights", "convolutions, linear"), ("batchnorm", "BatchNorm"))
+            for group, words in (("weights", "convolutions, linear"), ("batchnorm", "BatchNorm"))
         ],
     )
     barriers = {
-        path: [_barrier(line.data[f"{path}/t"], line.data[f"{path}/train/loss"]) for line in lines]
-        for path in ("path", "path_recomputed")
+        path: [barrier(line.data[f"{path}/t"], line.data[f"{path}/train/loss"]) for line in lines]
+        for path in PATHS
     }
     chords = [
-        _barrier(np.array(curve["t"]), np.array(curve["train_loss"]))
+        barrier(np.array(curve["t"]), np.array(curve["train_loss"]))
         for curve in published["path"].values()
     ]
-    claim(
-        "Every straight line crosses a barrier (train loss above the chord, nats, range over pairs)",
+    was = {"path": np.mean(chords)}
+    yield claim(
+        "Every straight line crosses a barrier (train loss above the chord, nats, range over "
+        "pairs)",
         [
-            spread("BatchNorm interpolated", barriers["path"], (BARRIER, INF), np.mean(chords)),
-            spread("BatchNorm recomputed", barriers["path_recomputed"], (BARRIER, INF)),
+            spread(words, barriers[path], (BARRIER, INF), was.get(path, NAN))
+            for path, words in PATHS.items()
         ],
     )
+    was = {"path": max(chords) / min(chords)}
     ratios = {
         path: [max(values) / min(values)] if values and min(values) > 0 else []
         for path, values in barriers.items()
     }
-    claim(
+    yield claim(
         "… and these lines look alike (largest barrier / smallest)",
         [
-            spread("BatchNorm interpolated", ratios["path"], (0, ALIKE), max(chords) / min(chords)),
-            spread("BatchNorm recomputed", ratios["path_recomputed"], (0, ALIKE)),
+            spread(words, ratios[path], (0, ALIKE), was.get(path, NAN))
+            for path, words in PATHS.items()
         ],
     )
-    claim(
-        "All finetuning runs learn the training set (train accuracy at the last epoch, to the percent)",
-        [level(f"{mode}_train_accuracy", method, (0.995, INF)) for method in methods],
+
+
+def claims_on_finetuning(evidence: Evidence, finetuned: dict) -> Iterator[dict]:
+    """Which method's minima finetune better; `finetuned`: the fields of one finetuning."""
+    train = finetuned | {"split": "train", "name": "accuracy"}
+    test = finetuned | {"split": "test", "name": "accuracy"}
+    epochs = finetuned | {"name": "epochs_to_target"}
+    distance = finetuned | {"name": "distance_relative", "part": "all"}
+    yield claim(
+        "All finetuning runs learn the training set (train accuracy at the last epoch, to the "
+        "percent)",
+        [evidence.level(train, method, (0.995, INF)) for method in evidence.methods],
     )
-    claim(
+    alike = (-EPOCHS_ALIKE, EPOCHS_ALIKE)
+    yield claim(
         "The time to 95 % train accuracy does not differ (epochs)",
-        [
-            difference(f"{mode}_epochs_to_target", a, b, (-EPOCHS_ALIKE, EPOCHS_ALIKE), 2)
-            for a, b in pairs
-        ],
+        [evidence.difference(epochs, a, b, alike, 2) for a, b in evidence.pairs],
     )
-    claim(
+    yield claim(
         "After finetuning SWA and noisy_adam are about one point above adam (test accuracy)",
         [
-            difference(f"{mode}_test_accuracy", a, "adam", (0, 2 * POINT))
-            for a in ("swa", "noisy_adam")
+            evidence.difference(test, method, "adam", (0, 2 * POINT))
+            for method in ("swa", "noisy_adam")
         ],
     )
-    claim(
+    yield claim(
         "… and not different from each other",
-        [difference(f"{mode}_test_accuracy", "swa", "noisy_adam", (-POINT, POINT))],
+        [evidence.difference(test, "swa", "noisy_adam", (-POINT, POINT))],
     )
-    claim(
-        "noisy_adam generalizes worse than adam, yet finetunes better (test accuracy before, after)",
+    yield claim(
+        "noisy_adam generalizes worse than adam, yet finetunes better (test accuracy before, "
+        "after)",
         [
-            difference("test_accuracy", "noisy_adam", "adam", (-INF, 0)),
-            difference(f"{mode}_test_accuracy", "noisy_adam", "adam"),
+            evidence.difference(TEST_ACCURACY, "noisy_adam", "adam", (-INF, 0)),
+            evidence.difference(test, "noisy_adam", "adam"),
         ],
     )
-    claim(
+    yield claim(
         "SWA moves least in finetuning (distance / start's norm)",
         [
-            difference(f"{mode}_distance_relative_all", "swa", other, (-INF, 0), 4)
+            evidence.difference(distance, "swa", other, (-INF, 0), 4)
             for other in ("adam", "noisy_adam")
         ],
     )
-    claim(
-        "The smallest lr is best in finetuning (val accuracy, against the best of the larger ones; paired by run)",
-        [_small_lr(tried)],
-    )
-    return found
 
 
-def _after_the_minimum(results):
-    """Of each seed: rise of val loss, change of val accuracy, from the epoch of the minimum to the last. That epoch is read from the other
-    seeds' mean curve: the lowest of one's own noisy values would always lie below the last."""
+def after_the_minimum(results: list[Result]) -> Iterator[tuple[float, float]]:
+    """Of each seed: rise of val loss, change of val accuracy, from its minimum's epoch to the last.
+
+    That epoch is read from the other seeds' mean curve: the lowest of one's own noisy values would
+    always lie below the last.
+    """
     epochs = min(len(result.data["epoch"]) for result in results)
     losses, accuracies = (
         np.array([result.data[f"val/{name}"][:epochs] for result in results])
         for name in ("loss", "accuracy")
     )
     for k in range(len(results)):
-        at = np.delete(losses, k, 0).mean(0).argmin()
-        yield losses[k, -1] - losses[k, at], accuracies[k, -1] - accuracies[k, at]
+        lowest = np.delete(losses, k, 0).mean(0).argmin()
+        yield losses[k, -1] - losses[k, lowest], accuracies[k, -1] - accuracies[k, lowest]
 
 
-def _same_sign(*parts):
-    """(ours, published): 1 where two differences have one sign, -1 where they have two, 0 where an interval holds 0."""
+def same_sign(*parts: dict) -> tuple[int, int]:
+    """(ours, published) of two differences: 1 where they have one sign, -1 where they have two.
+
+    Ours is 0 where an interval holds 0.
+    """
     sure = all(part["low"] > 0 or part["high"] < 0 for part in parts)
-    return tuple(
+    ours, published = (
         int(np.sign(np.prod([part[key] for part in parts]))) if key == "published" or sure else 0
         for key in ("ours", "published")
     )
+    return ours, published
 
 
-def _barrier(t, losses):
+def barrier(t: np.ndarray, losses: np.ndarray) -> float:
     """The most by which `losses` (T,) lie above the straight line between their ends."""
     return float(np.max(losses - (1 - t) * losses[0] - t * losses[-1]))
 
 
-def _small_lr(tried):
-    """Val accuracy at the last epoch with the smallest lr minus that of the best larger lr, paired by run."""
-    runs = study.grouped(
-        (result for result in tried if result.kind == "finetune"),
-        lambda result: result.settings["lr"],
-    )
+def smallest_lr(tuned: list[Result]) -> dict:
+    """Val accuracy at the last epoch with the smallest lr minus that of the best larger lr.
+
+    Paired by run.
+    """
+    finetuned = [result for result in tuned if result.kind == "finetune"]
     best = {
-        lr: max((result.data["val/accuracy"][:, -1] for result in own), key=np.mean)
-        for lr, own in runs.items()
+        lr: max((result.data["val/accuracy"][:, -1] for result in members), key=np.mean)
+        for lr, members in grouped(finetuned, lambda result: result.settings["lr"]).items()
     }
     if len(best) < 2:
         return part("no setting was tried; make tune tries them", (0, INF))
     least = min(best)
     other = max((lr for lr in best if lr != least), key=lambda lr: best[lr].mean())
     count = min(len(best[least]), len(best[other]))
-    return part(
-        f"lr {least:g} - lr {other:g}",
-        (0, INF),
-        np.nan,
-        *statistics.t_interval(best[least][:count] - best[other][:count]),
-    )
+    interval = statistics.t_interval(best[least][:count] - best[other][:count])
+    return part(f"lr {least:g} - lr {other:g}", (0, INF), NAN, *interval)
 
 
-def lines(claim):
-    """A claim as lines of a table: its verdict and what it says, then of each part: ours, published, wanted, whether it is, n, detectable."""
+def lines(claim: dict) -> Iterator[tuple]:
+    """A claim as lines of a table: its verdict and what it says, then a line for each part.
 
-    def number(part, key):
-        return "–" if np.isnan(part[key]) else f"{part[key]:.{part['digits']}f}".replace("-", "−")
-
+    Of a part: ours, published, wanted, whether it is, n, detectable.
+    """
     yield (f"{claim['verdict'].capitalize()}: {claim['claim']}",)
     for part in claim["parts"]:
         low, high = part["region"]
-        wanted = (
-            f"> {low:g}"
-            if high == INF
-            else f"< {high:g}"
-            if low == -INF
-            else f"{low:g} to {high:g}"
-        )
-        ends = (" ({} to {})" if part["every"] else " [{},\N{NO-BREAK SPACE}{}]").format(
-            number(part, "low"), number(part, "high")
-        )
-        ends = (
-            ends
-            if np.isfinite([part["low"], part["high"]]).all()
-            and not (part["every"] and part["low"] == part["high"])
-            else ""
-        )
-        mark = " †" if part["published"] <= low or high <= part["published"] else ""
+        outside = part["published"] <= low or high <= part["published"]
         yield (
             part["part"],
-            number(part, "ours") + ends,
-            number(part, "published") + mark,
-            wanted.replace("-", "−"),
-            _inside(part),
+            _number(part, "ours") + _ends(part),
+            _number(part, "published") + (" †" if outside else ""),
+            _wanted(low, high),
+            inside(part),
             part["n"] or "–",
-            number(part, "detectable"),
+            _number(part, "detectable"),
         )
+
+
+def _number(part: dict, key: str) -> str:
+    """One of a part's numbers, at its digits."""
+    if np.isnan(part[key]):
+        return "–"
+    return f"{part[key]:.{part['digits']}f}".replace("-", "−")
+
+
+def _ends(part: dict) -> str:
+    """The interval of a part, or the range of what it is about; nothing where there is none."""
+    if not np.isfinite([part["low"], part["high"]]).all():
+        return ""
+    low, high = _number(part, "low"), _number(part, "high")
+    if not part["every"]:
+        return f" [{low},\N{NO-BREAK SPACE}{high}]"
+    return f" ({low} to {high})" if part["low"] != part["high"] else ""
+
+
+def _wanted(low: float, high: float) -> str:
+    """A region in words."""
+    if high == INF:
+        words = f"> {low:g}"
+    else:
+        words = f"< {high:g}" if low == -INF else f"{low:g} to {high:g}"
+    return words.replace("-", "−")

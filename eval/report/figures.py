@@ -1,37 +1,35 @@
-"""The report's figures: each function takes results (as common.study loads them) and returns a matplotlib Figure; `svg` and `pdf` write it.
+"""The report's figures: each function returns a matplotlib Figure; `svg` and `pdf` write it.
 
-A line is the mean over seeds, its band the standard deviation over seeds; colour and marker belong to a method throughout. What is black takes
-the colour of the text around it, so that a figure stands in a light page and in a dark one.
+A line is the mean over seeds, its band the standard deviation over seeds; colour and marker belong
+to a method throughout. What is black takes the colour of the text around it, so that a figure
+stands in a light page and in a dark one. Names are data: a $ in one begins no formula.
 """
 
 import io
 import itertools
 import json
 import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from eval.report import statistics
+from eval.report.results import SPLITS, Result
 
-COLOURS = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#E69F00",
-    "#56B4E9",
-    "#000000",
-)  # Okabe and Ito 2008
+# Okabe and Ito 2008
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 INK = "#010101"  # stands for the colour of the text around the figure
 MARKERS = "osD^vPX"
 LABELS = {
     "loss": "loss (nats per image)",
     "accuracy_relative": "accuracy / clean",
     "accuracy": "accuracy (fraction)",
-    "t": "position t on the line",
     "all": "all but the head",
     "with_head": "with the new head",
     "weights": "conv, linear weights",
@@ -41,11 +39,10 @@ LABELS = {
     "path": "length of the path (Euclidean norm)",
 }
 GREY = {"color": "grey", "lw": 0.8}
-INKED = dict.fromkeys(
-    ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK
-)
+INKED = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
 matplotlib.rcParams.update(
     {
+        "text.parse_math": False,
         "svg.fonttype": "none",
         "svg.hashsalt": "basins",
         "font.size": 8,
@@ -57,163 +54,184 @@ matplotlib.rcParams.update(
         "axes.spines.top": False,
         "axes.spines.right": False,
     }
-    | INKED
+    | dict.fromkeys(INKED, INK)
 )
 
 
-def published(path):
-    """The published curves as they are drawn behind ours: {group: {method: curve}}, none without a file."""
-    reference = json.loads(path.read_text()) if path else {}
+@dataclass
+class Column:
+    """A column of panels, one for each row: the datasets FOLDER/ROW along the dataset `axis`."""
+
+    folder: str
+    title: str
+    axis: str = "epoch"
+    x_label: str = "epoch"
+    split: str = ""  # of the reference curves
+    reference: dict[str, dict] = field(default_factory=dict)  # {label: published curve}
+    final: str = ""  # prefix of the scalars that the saved weights have, of training
+
+
+@dataclass
+class Panel:
+    """An outcome against a predictor, a value (n,) a minimum: what one panel of `scatter` shows."""
+
+    methods: Sequence[str]
+    x: np.ndarray
+    y: np.ndarray  # inf: never
+    least: np.ndarray  # of the runs
+    most: np.ndarray
+    x_label: str
+    y_label: str
+    title: str = ""
+    bold: bool = False
+
+
+def published(path: Path | None) -> dict[str, dict]:
+    """The original report's curves as they are drawn behind ours: {group: {label: curve}}."""
+    if not path:
+        return {}
+    reference = {
+        group: curves
+        for group, curves in json.loads(path.read_text()).items()
+        if isinstance(curves, dict)
+    }
     for curve in reference.get("square_mask", {}).values():
-        curve["levels"] = [
-            side / 112 for side in curve["levels"]
-        ]  # published in pixels of 112; ours is a fraction of the side
-    swept = [
-        curve
-        for group in reference.values()
-        if isinstance(group, dict)
-        for curve in group.values()
-        if isinstance(curve, dict) and "levels" in curve
-    ]
-    for curve, split in ((curve, split) for curve in swept for split in ("train", "test")):
-        curve[f"{split}_accuracy_relative"] = np.divide(
-            curve[f"{split}_accuracy"], curve[f"{split}_accuracy"][0]
-        )
+        # published in pixels of 112; ours is a fraction of the side
+        curve["levels"] = [side / 112 for side in curve["levels"]]
+    for curves in reference.values():
+        for curve in curves.values():
+            if isinstance(curve, dict) and "levels" in curve:
+                for split in SPLITS:
+                    accuracy = np.array(curve[f"{split}_accuracy"])
+                    curve[f"{split}_accuracy_relative"] = accuracy / accuracy[0]
     return reference
 
 
-def styles(names):
+def styles(names: Iterable[str]) -> dict[str, dict]:
     """{name: colour and marker}, by order of appearance."""
-    names = enumerate(dict.fromkeys(names))
     return {
-        name: {"color": COLOURS[i % 7], "marker": MARKERS[(i + i // 7) % 7]} for i, name in names
+        name: {"color": COLOURS[i % 7], "marker": MARKERS[(i + i // 7) % 7]}
+        for i, name in enumerate(dict.fromkeys(names))
     }
 
 
-def curves(results, prefixes, style, rows=("accuracy", "loss"), classes=None, reference=None):
-    """Panels of the datasets PREFIX/ROW along their axis, a row of panels for each row, a column for each prefix; a line a label.
+def curves(
+    results: list[Result],
+    columns: list[Column],
+    style: dict[str, dict],
+    rows: Sequence[str] = ("accuracy", "loss"),
+    classes: int | None = None,
+    target: float | None = None,
+) -> Figure:
+    """Panels of curves, a line a label: a row of panels for each of `rows`, names of datasets.
 
-    `classes`: their number, where chance is to be drawn. `reference`: the original report's curves, drawn dashed.
-    Rings: the weights that were saved, where a file holds their final/ values (of an average: not the last iterate's).
+    `classes`: their number, where chance is to be drawn. `target`: a train accuracy to draw.
     """
-    figure = Figure((2.8 * len(prefixes) + 0.4, 2.1 * len(rows) + 0.6), layout="constrained")
-    axes = figure.subplots(len(rows), len(prefixes), squeeze=False, sharex="col")
-    for (row, name), (column, prefix) in itertools.product(enumerate(rows), enumerate(prefixes)):
-        axis, (group, _, split), means = axes[row, column], prefix.rpartition("/"), []
-        x = next(
-            at
-            for at in (f"{group}/levels", f"{group}/t", "epoch")
-            if any(at in result.data for result in results)
-        )
-        for label, (at, values) in _collect(results, x, f"{prefix}/{name}").items():
-            mean, std, n = statistics.mean_std(values)
-            means.extend(mean[np.isfinite(mean)])
-            axis.plot(at, mean, **style[label], markevery=max(1, len(at) // 10), label=label)
-            if n > 1:
-                axis.fill_between(
-                    at, mean - std, mean + std, color=style[label]["color"], alpha=0.2, lw=0
-                )
-        for label, (at, values) in _collect(results, "epoch", f"final/{prefix}_{name}").items():
-            axis.plot(
-                at[-1],
-                statistics.mean_std(values)[0],
-                "o",
-                mfc="none",
-                ms=9,
-                color=style[label]["color"],
-            )
-        for label, curve in (reference or {}).get(group, {}).items():
-            if label in style:
-                at = curve.get("levels", curve.get("t"))
-                axis.plot(
-                    at, curve[f"{split}_{name}"], "--", color=style[label]["color"], alpha=0.6, lw=1
-                )
-                axis.plot([], [], "--", **GREY, label="original report")
-        if name == "accuracy":
-            axis.set_ylim(0, 1.02)
-        elif name == "accuracy_relative":
-            axis.set_ylim(0)
-        elif name == "loss" and means and max(means) > 30 * min(means) > 0:
-            axis.set_yscale("log")
-            axis.yaxis.set_major_formatter("{x:g}")
-        if (prefix, name) == ("train", "accuracy"):
-            axis.axhline(results[0].attrs["target"], ls="-.", **GREY, label="target")
+    figure = Figure((2.8 * len(columns) + 0.4, 2.1 * len(rows) + 0.6), layout="constrained")
+    axes = figure.subplots(len(rows), len(columns), squeeze=False, sharex="col")
+    for (i, name), (j, column) in itertools.product(enumerate(rows), enumerate(columns)):
+        axis = axes[i, j]
+        means = _draw_lines(axis, results, column, name, style)
+        if column.final:
+            _draw_rings(axis, results, column, name, style)
+        _draw_reference(axis, column, name, style)
+        _limit(axis, name, means)
+        if target and (column.split, name) == ("train", "accuracy"):
+            axis.axhline(target, ls="-.", **GREY, label="target")
         if classes:
-            axis.axhline(
-                1 / classes if name == "accuracy" else np.log(classes),
-                ls=":",
-                **GREY,
-                label="chance",
-            )
+            chance = 1 / classes if name == "accuracy" else np.log(classes)
+            axis.axhline(chance, ls=":", **GREY, label="chance")
         axis.set(
-            title="" if row else LABELS.get(prefix, prefix.replace("_", " ").replace("/", ": ")),
-            ylabel="" if column else LABELS.get(name, name),
+            title="" if i else column.title,
+            ylabel="" if j else LABELS.get(name, name),
+            xlabel=column.x_label if i + 1 == len(rows) else "",
         )
         axis.locator_params(axis="x", nbins=6)
-        if row + 1 == len(rows):
-            attrs = next(
-                (result.groups[group] for result in results if group in result.groups), None
-            )
-            axis.set_xlabel(
-                f"{attrs['level']}\n({attrs['level_units']})"
-                if attrs
-                else LABELS.get(x.split("/")[-1], "epoch")
-            )
     return _legend(figure)
 
 
-def scatter(rows, tests, predictors, outcomes, mode, style):
-    """Each outcome against each predictor ({column: words}), a point a minimum; bars: least to most of its runs; hollow with an arrow: never.
+def _draw_lines(axis: Axes, results: list[Result], column: Column, name: str, style: dict) -> list:
+    """The mean over seeds and its band, for each label; returns all finite means."""
+    drawn = []
+    for label, (x, values) in _collect(results, column.axis, f"{column.folder}/{name}").items():
+        mean, std, count = statistics.mean_std(values)
+        drawn.extend(mean[np.isfinite(mean)])
+        axis.plot(x, mean, **style[label], markevery=max(1, len(x) // 10), label=label)
+        if count > 1:
+            colour = style[label]["color"]
+            axis.fill_between(x, mean - std, mean + std, color=colour, alpha=0.2, lw=0)
+    return drawn
 
-    `tests`: the correlations of each pair, outcome by outcome (verdicts.family).
-    """
-    figure = Figure((1.9 * len(predictors) + 0.5, 1.75 * len(outcomes) + 0.6), layout="constrained")
-    axes, tests = (
-        figure.subplots(len(outcomes), len(predictors), squeeze=False, sharex="col", sharey="row"),
-        iter(tests),
-    )
-    for (i, name), (j, predictor) in itertools.product(enumerate(outcomes), enumerate(predictors)):
-        axis, test, outcome = axes[i, j], next(tests), f"{mode}_{name}"
-        top = 1.1 * max(
-            (row[outcome] for row in rows if np.isfinite(row.get(outcome, np.nan))), default=1
-        )
-        for row in (row for row in rows if predictor in row and outcome in row):
-            y, least, most = row[outcome], row[f"{outcome}_least"], row[f"{outcome}_most"]
-            point = (
-                {"y": top, "yerr": top / 20, "lolims": True, "mfc": "none"}
-                if np.isinf(y)
-                else {"y": y, "yerr": [[y - least], [min(most, top) - y]]}
-            )
-            axis.errorbar(
-                row[predictor],
-                **point,
-                **style[row["method"]],
-                ls="",
-                elinewidth=0.8,
-                capsize=2,
-                label=row["method"],
-            )
+
+def _draw_rings(axis: Axes, results: list[Result], column: Column, name: str, style: dict):
+    """What the weights have that were saved: of an average, not what its last iterate has."""
+    for label, (x, values) in _collect(results, "epoch", f"{column.final}_{name}").items():
+        mean = statistics.mean_std(values)[0]
+        axis.plot(x[-1], mean, "o", mfc="none", ms=9, color=style[label]["color"])
+
+
+def _draw_reference(axis: Axes, column: Column, name: str, style: dict):
+    """The original report's curves, dashed."""
+    for label, curve in column.reference.items():
+        if label in style:
+            x, colour = curve.get("levels", curve.get("t")), style[label]["color"]
+            axis.plot(x, curve[f"{column.split}_{name}"], "--", color=colour, alpha=0.6, lw=1)
+            axis.plot([], [], "--", **GREY, label="original report")
+
+
+def _limit(axis: Axes, name: str, means: list[float]):
+    """The range of the y axis: all of accuracy; of losses that differ much, their logarithm."""
+    if name == "accuracy":
+        axis.set_ylim(0, 1.02)
+    elif name == "accuracy_relative":
+        axis.set_ylim(0)
+    elif name == "loss" and means and max(means) > 30 * min(means) > 0:
+        axis.set_yscale("log")
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter(NullFormatter())
+
+
+def scatter(panels: list[list[Panel]], style: dict[str, dict]) -> Figure:
+    """Rows of panels, a point a minimum; bars: least to most of its runs; hollow, arrow: never."""
+    height, width = len(panels), len(panels[0])
+    figure = Figure((1.9 * width + 0.5, 1.75 * height + 0.6), layout="constrained")
+    axes = figure.subplots(height, width, squeeze=False, sharex="col", sharey="row")
+    for (i, row), j in itertools.product(enumerate(panels), range(width)):
+        axis, panel = axes[i, j], row[j]
+        _draw_points(axis, panel, style)
         axis.set(
-            xlabel="" if i + 1 < len(outcomes) else _wrapped(predictors[predictor]),
-            ylabel="" if j else _wrapped(outcomes[name]),
+            xlabel="" if i + 1 < height else _wrapped(panel.x_label),
+            ylabel="" if j else _wrapped(panel.y_label),
         )
-        if np.isfinite(test["r"]):
-            axis.set_title(
-                f"r = {test['r']:+.2f}: {test['verdict']}",
-                fontsize=7,
-                weight="bold" if test["verdict"] != "cannot tell" else None,
-            )
+        if panel.title:
+            weight = "bold" if panel.bold else None
+            axis.set_title(panel.title, fontsize=7, weight=weight)
         axis.locator_params(nbins=4)
     return _legend(figure)
 
 
-def against_loss(results, style):
-    """Relative distance travelled against train loss, epoch by epoch: at one height, minima are compared at equal train loss."""
+def _draw_points(axis: Axes, panel: Panel, style: dict):
+    """A point for each minimum that has both values."""
+    top = 1.1 * max(panel.y[np.isfinite(panel.y)], default=1)
+    for method, x, y, least, most in zip(panel.methods, panel.x, panel.y, panel.least, panel.most):
+        if np.isnan(x) or np.isnan(y):
+            continue
+        if np.isinf(y):
+            point = {"y": top, "yerr": top / 20, "lolims": True, "mfc": "none"}
+        else:
+            point = {"y": y, "yerr": [[y - least], [min(most, top) - y]]}
+        bars = {"ls": "", "elinewidth": 0.8, "capsize": 2}
+        axis.errorbar(x, **point, **style[method], **bars, label=method)
+
+
+def against_loss(results: list[Result], style: dict[str, dict]) -> Figure:
+    """Relative distance against train loss, epoch by epoch: at one height, at equal train loss."""
     figure = Figure((4.2, 3.2), layout="constrained")
     axis = figure.subplots()
+    moved = _collect(results, "epoch", "distance_relative/all")
     for label, (_, losses) in _collect(results, "epoch", "train/loss").items():
-        moved = np.mean(_collect(results, "epoch", "distance_relative/all")[label][1], 0)
-        axis.plot(np.mean(losses, 0)[1:], moved[1:], **style[label], label=label)
+        distance = np.mean(moved[label][1], 0)
+        axis.plot(np.mean(losses, 0)[1:], distance[1:], **style[label], label=label)
     axis.set(
         xscale="log",
         xlabel="train loss (nats per image)",
@@ -227,32 +245,40 @@ def against_loss(results, style):
     return _legend(figure)
 
 
-def _wrapped(words):
+def _collect(results: list[Result], axis: str, dataset: str) -> dict[str, tuple]:
+    """{label: (x (X,), values (n, X))} of a dataset, a row a file.
+
+    A file's row is the mean of its runs (R, X) or of its repeats (X, R). SystemExit where files of
+    one label have different axes.
+    """
+    result = {}
+    for one in results:
+        if dataset not in one.data:
+            continue
+        x, values = result.setdefault(one.label, (one.data[axis], []))
+        if not np.array_equal(x, one.data[axis]):
+            raise SystemExit(
+                f"{one.path}: its {axis} is not that of the other {one.label}; make the older of "
+                "the two again"
+            )
+        value = one.data[dataset]
+        values.append(value.mean(0 if axis == "epoch" else 1) if value.ndim == 2 else value)
+    return result
+
+
+def _wrapped(words: str) -> str:
     """Words on lines of at most 22 characters."""
     return textwrap.fill(words, 22)
 
 
-def _collect(results, x, at):
-    """{label: (x (X,), values (n, X))} of dataset `at`, a row a file: the mean of its runs (R, X) or of its repeats (X, R)."""
-    found = {}
-    for result in (result for result in results if at in result.data):
-        axis, values = found.setdefault(result.label, (result.data[x], []))
-        if not np.array_equal(axis, result.data[x]):
-            raise SystemExit(
-                f"{result.path}: its {x} is not that of the other {result.label}; make the older of the two again"
-            )
-        value = result.data[at]
-        values.append(value.mean(0 if x == "epoch" else 1) if value.ndim == 2 else value)
-    return found
+def _legend(figure: Figure) -> Figure:
+    """The figure with one legend below all panels, in which a label appears once.
 
-
-def _legend(figure):
-    """The figure with one legend below all panels in which a label appears once, laid out for good: a layout engine would draw it twice a file."""
-    handles = {
-        label: handle
-        for axis in figure.axes
-        for handle, label in zip(*axis.get_legend_handles_labels())
-    }
+    It is laid out for good: a layout engine would draw it twice a file.
+    """
+    handles = {}
+    for axis in figure.axes:
+        handles |= {label: handle for handle, label in zip(*axis.get_legend_handles_labels())}
     figure.legend(
         handles.values(),
         handles.keys(),
@@ -265,15 +291,15 @@ def _legend(figure):
     return figure
 
 
-def svg(figure):
-    """The figure as SVG text: sharp at any size, its words words; what is black takes the colour of the text around."""
+def svg(figure: Figure) -> str:
+    """The figure as SVG: sharp at any size, its words words; black is the colour of the text."""
     out = io.StringIO()
     figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = out.getvalue().replace(INK, "currentColor").replace("#000000", "currentColor")
     return text[text.index("<svg") :]
 
 
-def pdf(figure):
+def pdf(figure: Figure) -> bytes:
     """The figure as PDF, for a paper."""
     out = io.BytesIO()
     figure.savefig(out, format="pdf", metadata={"CreationDate": None})

@@ -1,0 +1,78 @@
+"""Numbers as the tables of the page show them."""
+
+from collections.abc import Iterable
+from itertools import chain
+
+import numpy as np
+
+from eval.report import statistics
+from eval.report.table import Value, Values
+
+Columns = list[tuple[str, dict[str, Value]]]  # title, and {minimum: value} of one quantity
+
+
+def by_minimum(values: Values) -> dict[str, Value]:
+    """{minimum: value} of one quantity."""
+    return {value.minimum: value for value in values}
+
+
+def cell(values: Iterable[Value]) -> str:
+    """Of one minimum its value and interval, else mean ± std over minima.
+
+    Of what some never reached, how many of them; of what none has, a dash.
+    """
+    values = [value for value in values if not np.isnan(value.value)]
+    if not values:
+        return "–"
+    never = f"> {values[0].limit:g}" if values[0].limit > 0 else "never"
+    late = sum(np.isinf(value.value) for value in values)
+    if len(values) > 1 and late:
+        return f"{never} in {late} of {len(values)}"
+    if len(values) == 1:
+        return _with_interval(values[0], never)
+    mean, std, _ = statistics.mean_std([value.value for value in values])
+    digits = _digits(mean)
+    if std > 0:  # two digits of the std
+        digits = min(5, max(digits, 1 - int(np.floor(np.log10(std)))))
+    return f"{mean:.{digits}f} ± {std:.{digits}f}"
+
+
+def number(value: float) -> str:
+    """A number alone; a dash where there is none."""
+    return "–" if np.isnan(value) else f"{value:.{_digits(value)}f}"
+
+
+def _digits(value: float) -> int:
+    """Digits after the point: more of them for small numbers."""
+    if 10 <= abs(value) < np.inf:
+        return 1
+    return 3 if abs(value) >= 0.1 else 4
+
+
+def _with_interval(value: Value, never: str) -> str:
+    """A value [low, high]; without the ends where they are not known, or all the same."""
+    digits = _digits(value.value)
+    text, low, high = (
+        f"{number:.{digits}f}" if np.isfinite(number) else never
+        for number in (value.value, value.low, value.high)
+    )
+    if np.isnan([value.low, value.high]).any() or text == low == high:
+        return text
+    return f"{text} [{low}, {high}]"
+
+
+def lines(columns: Columns, *members: dict[str, list[str]]) -> list[list[str]]:
+    """Lines of a table: a header, then one for each of `members` {name: its minima}."""
+    result = [["", *(title for title, _ in columns)]]
+    for name, minima in chain.from_iterable(each.items() for each in members):
+        shown = [
+            cell(values[minimum] for minimum in minima if minimum in values)
+            for _, values in columns
+        ]
+        result.append([name, *shown])
+    return result
+
+
+def turned(table: list[list[str]]) -> list[list[str]]:
+    """Lines of a table as its columns."""
+    return [list(line) for line in zip(*table)]

@@ -1,0 +1,195 @@
+"""The files of a study: each read whole, its fields and its datasets, and what is wrong with it."""
+
+import json
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import h5py
+import numpy as np
+
+from common import files
+
+SPLITS = ("train", "test")
+KINDS = ("training", "passport", "comparison", "finetune")  # in the order of the page
+BY_IMAGE = ("loss_by_image", "correct_by_image")  # large, and no part of the report
+
+
+@dataclass(eq=False)
+class Result:
+    """One file of results."""
+
+    path: Path
+    kind: str  # one of KINDS
+    attrs: dict  # of the file
+    settings: dict  # the command's flags
+    groups: dict[str, dict]  # of a passport: the attributes of each group, in order of measuring
+    data: dict[str, np.ndarray]  # by path, but for what is kept of each image
+    minima: list[str]  # one, or the two that are compared
+    methods: list[str]
+    seeds: list[int]
+    label: str = field(init=False)  # of its line in a figure
+
+    def __post_init__(self):
+        self.label = "--".join(self.methods)
+
+    @property
+    def minimum(self) -> str:
+        """The minimum, or the two that are compared."""
+        return "--".join(self.minima)
+
+    @property
+    def stage(self) -> str:
+        """What made the file, in words: "finetune full", "comparison line", "passport"."""
+        words = self.kind, self.attrs.get("mode", ""), self.attrs.get("comparison", "")
+        return " ".join(word for word in words if word)
+
+    @property
+    def task(self) -> str:
+        """Of a finetuning, the data set."""
+        return self.attrs.get("task", "")
+
+    def folder(self, path: str) -> dict[str, np.ndarray]:
+        """{name: array} of the datasets that lie in one HDF5 group."""
+        found = ((PurePosixPath(dataset), array) for dataset, array in self.data.items())
+        return {dataset.name: array for dataset, array in found if str(dataset.parent) == path}
+
+
+def load(path: Path) -> Result:
+    """Reads one file; SystemExit with one line where it is missing, damaged or no result."""
+    data = {}
+
+    def keep(name, item):
+        if isinstance(item, h5py.Dataset) and PurePosixPath(name).name not in BY_IMAGE:
+            data[name] = item[()]
+
+    with files.read(path) as file:
+        attrs = {name: _plain(value) for name, value in file.attrs.items()}
+        if attrs.get("kind") not in KINDS:
+            raise SystemExit(
+                f"{path}: not a result of the study; the report takes training, passport, "
+                "comparison and finetune files"
+            )
+        file.visititems(keep)
+        groups = {
+            name: dict(group.attrs) for name, group in file.items() if "measurement" in group.attrs
+        }
+    for group in groups:
+        for split in SPLITS:
+            summary = data.get(f"{group}/summary/{split}/accuracy_relative")
+            if summary is not None:  # a curve like the others
+                data[f"{group}/{split}/accuracy_relative"] = summary[:, 0]
+    try:
+        return _result(path, attrs, groups, data)
+    except KeyError as missing:
+        raise SystemExit(
+            f"{path}: has no attribute {missing}; remove it and run make again"
+        ) from None
+
+
+def _result(path: Path, attrs: dict, groups: dict, data: dict) -> Result:
+    """A Result of what was read; KeyError where an attribute is missing."""
+    settings = json.loads(attrs["settings"])
+    measured = [attributes["measurement"] for attributes in groups.values()]
+    order = settings.get("names", []) + measured  # as measured: HDF5 lists by alphabet
+    ordered = sorted(groups.items(), key=lambda item: order.index(item[1]["measurement"]))
+    if attrs["kind"] == "comparison":
+        minima, methods, seeds = (
+            json.loads(attrs[name]) for name in ("minima", "methods", "seeds")
+        )
+    else:
+        minima, methods, seeds = [attrs["minimum"]], [attrs["method"]], [attrs["seed"]]
+    return Result(
+        path=path,
+        kind=attrs["kind"],
+        attrs=attrs,
+        settings=settings,
+        groups=dict(ordered),
+        data=data,
+        minima=minima,
+        methods=methods,
+        seeds=seeds,
+    )
+
+
+def _plain(value):
+    """An attribute as a number or text of Python."""
+    return value.item() if hasattr(value, "item") else value
+
+
+def read(
+    paths: Iterable[Path], tuned: Iterable[Path], partial: bool
+) -> tuple[list[Result], list[Result], list[str]]:
+    """(results, those of tuning, problems), each in an order that is not that of `paths`.
+
+    What cannot be read is a problem, one line, which ends the report unless it is `partial`.
+    """
+    results, problems = [], []
+    for path in paths:
+        _collect(path, results, problems)
+    results, misplaced = _one_of_each(results)
+    tried = []
+    for path in tuned:
+        _collect(path, tried, problems)
+    problems += misplaced
+    if problems and not (partial and (results or tried)):
+        hint = ["--partial (make report PARTIAL=1) reports the rest"] if results or tried else []
+        raise SystemExit("\n".join([*problems, *hint]))
+    for problem in problems:
+        print(f"left out: {problem}", file=sys.stderr)
+    return sorted(results, key=_order), sorted(tried, key=_order), problems
+
+
+def _collect(path: Path, results: list[Result], problems: list[str]):
+    """Adds the result of `path` to `results`, or what is wrong with it to `problems`."""
+    try:
+        results.append(load(path))
+    except SystemExit as error:
+        missing = not path.exists()
+        problems.append(f"{error}; make all makes it" if missing else str(error))
+
+
+def _one_of_each(results: list[Result]) -> tuple[list[Result], list[str]]:
+    """(results, problems): of two files of the same thing, one lies in a folder not its own."""
+    kept, problems, places = [], [], {}
+    for result in results:
+        what = result.stage, result.task, result.minimum
+        keys = [(*what, group) for group in result.groups or [""]]
+        other = next((places[key] for key in keys if key in places), None)
+        if other:
+            problems.append(
+                f"{result.path}: is of {result.minimum}, as {other} is; one of them lies in the "
+                "wrong folder"
+            )
+        else:
+            places.update(dict.fromkeys(keys, result.path))
+            kept.append(result)
+    return kept, problems
+
+
+def _order(result: Result) -> tuple:
+    """Sorts results by what they are, so that the order of files on the command line is nothing.
+
+    Comparisons of independent runs before those of a shared start; a passport's first volume, with
+    clean images, before its second.
+    """
+    return (
+        KINDS.index(result.kind),
+        bool(result.attrs.get("shared_start")),
+        result.kind == "passport" and "clean" not in result.groups,
+        result.methods,
+        result.seeds,
+        result.minima,
+        result.stage,
+        result.task,
+        str(result.path),
+    )
+
+
+def grouped(items: Iterable, key: Callable) -> dict:
+    """{key: its items}, in order of appearance."""
+    result = {}
+    for item in items:
+        result.setdefault(key(item), []).append(item)
+    return result

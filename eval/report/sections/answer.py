@@ -1,0 +1,105 @@
+"""The answer: finetuning against robustness, for the pairs that were fixed in advance."""
+
+import numpy as np
+
+from eval.report import figures, statistics, verdicts
+from eval.report.page import Page
+from eval.report.results import grouped
+from eval.report.study import Finetuning, Study
+
+
+def add(study: Study, page: Page):
+    """The answer and its findings on top of the page; its figure and tables below."""
+    if not study.tests:
+        return
+    page.lead(answer(study), "answer")
+    for outcome, text in findings(study).items():
+        page.finding(verdicts.OUTCOMES[outcome][0].capitalize(), text)
+
+    page.heading("The answer")
+    label = study.asked.label
+    page.figure(
+        "question",
+        figures.scatter(panels(study), study.style),
+        f"Finetuning ({label}) against robustness: a point a minimum, n = {len(study.minima)}; "
+        "bars: from the least to the most of its runs; hollow with an arrow: the target was never "
+        "reached in half of the runs. r: correlation within methods, with its verdict after Holm's "
+        f"correction over all {len(study.tests)} pairs. Test images (train loss under weight "
+        "noise: train images), BatchNorm stored; outcomes at the last epoch.",
+        [*study.passports, *study.asked.results],
+    )
+    page.table(verdicts.lines(study.tests), verdicts.METHOD)
+    for other in study.finetunings:
+        if other != study.asked:
+            page.table(
+                verdicts.lines(verdicts.family(study.values, other)),
+                "Exploratory: no part of the family that was fixed in advance; corrected for its "
+                f"own {verdicts.FAMILY}.",
+                fold=f"Exploratory: the same for {other.label} finetuning",
+            )
+    exploratory(study, page)
+
+
+def answer(study: Study) -> str:
+    """The answer in one line."""
+    return verdicts.answer(study.tests, len(study.members))
+
+
+def findings(study: Study) -> dict[str, str]:
+    """{outcome: what these data show about it}."""
+    tests = grouped(study.tests, lambda test: test["outcome"])
+    return {outcome: verdicts.sentence(members) for outcome, members in tests.items()}
+
+
+def panels(study: Study) -> list[list[figures.Panel]]:
+    """A row of panels an outcome, a panel a predictor."""
+    rows = grouped(study.tests, lambda test: test["outcome"])
+    return [[panel(study, study.asked, test) for test in tests] for tests in rows.values()]
+
+
+def panel(study: Study, finetuning: Finetuning, test: dict) -> figures.Panel:
+    """One predictor against one outcome, with the test's verdict."""
+    names = list(study.minima["minimum"])
+    words, fields = verdicts.PREDICTORS[test["predictor"]]
+    outcome = verdicts.outcome_fields(finetuning, test["outcome"])
+    y, least, most = (
+        study.values.aligned(names, **outcome | {"statistic": statistic})
+        for statistic in ("", "least", "most")
+    )
+    known = np.isfinite(test["r"])
+    return figures.Panel(
+        methods=list(study.minima["method"]),
+        x=study.values.aligned(names, **fields),
+        y=y,
+        least=least,
+        most=most,
+        x_label=words,
+        y_label=verdicts.OUTCOMES[test["outcome"]][0],
+        title=f"r = {test['r']:+.2f}: {test['verdict']}" if known else "",
+        bold=test["verdict"] != "cannot tell",
+    )
+
+
+def exploratory(study: Study, page: Page):
+    """Everything else that was measured, folded away."""
+    others = verdicts.exploratory(study.values, study.asked)
+    header = ["", *(words for words, *_ in verdicts.OUTCOMES.values())]
+    lines = [
+        [
+            title(quantity),
+            *(verdicts.interval(test["r"], test["low"], test["high"]) for test in tests),
+        ]
+        for quantity, tests in others
+    ]
+    page.table(
+        [header, *lines],
+        f"r within methods [95 %, from {statistics.LEAST_DF} degrees of freedom], not corrected "
+        "for their number: none of them is a finding, some will look like one.",
+        fold=f"Exploratory: the other {len(others)} measures against finetuning",
+    )
+
+
+def title(quantity) -> str:
+    """What a quantity is, in a sentence."""
+    values = list(quantity.by_minimum.values())
+    return values[-1].words
