@@ -107,7 +107,7 @@ PASSPORTS = $(MINIMA:%=$A/%/passport.h5) $(if $(MORE),$(MINIMA:%=$A/%/passport-m
 REPORTED = $(TRAINED:%=$A/%/training.h5) $(PASSPORTS) $(foreach c,$(COMPARISONS),$(PAIRS:%=$A/%/$c.h5)) \
            $(foreach m,$(MODES),$(MINIMA:%=$A/%/finetune-$m.h5))
 
-REPORT_FLAGS = --profile $(PROFILE) --pack $A/data/pretrain.h5 --pack $A/data/finetune.h5 $(FLAGS_report)
+REPORT_FLAGS = --profile $(PROFILE) --pack $A/data/pretrain.h5 --pack $A/data/finetune.h5 $(patsubst %,--tuned %,$(wildcard $(TUNINGS))) $(FLAGS_report)
 
 first = $(firstword $(subst -, ,$1))
 last  = $(lastword $(subst -, ,$1))
@@ -151,7 +151,7 @@ ifeq ($(findstring q,$(SHORT)),)
 	@echo 'report: $<'
 endif
 report: | $(READY)
-	$(RUN) -m eval.report --out $A/report$(if $(PARTIAL),-partial --partial) $(REPORT_FLAGS) $(REPORTED) $(wildcard $(TUNINGS))
+	$(RUN) -m eval.report --out $A/report$(if $(PARTIAL),-partial --partial) $(REPORT_FLAGS) $(REPORTED)
 tune: $(TUNINGS)
 	@$(RUN) -m eval.tuning $(TUNINGS) > $A/tune/.table.txt.part
 	@mv $A/tune/.table.txt.part $A/tune/table.txt && cat $A/tune/table.txt
@@ -217,8 +217,8 @@ endef
 $(foreach m,$(MODES),$(eval $(call MODE,$m)))
 
 # What was tuned is shown as it is; a study does not tune again by itself.
-$A/report/index.html: $(wildcard eval/report/*) $A/flags/report $(REPORTED) $(wildcard $A/tune/table.txt)
-	$(RUN) -m eval.report --out $(@D) $(REPORT_FLAGS) $(REPORTED) $(wildcard $(TUNINGS))
+$A/report/index.html: $(wildcard $(addprefix eval/report/,*.* sections/*.py templates/*)) $A/flags/report $(REPORTED) $(wildcard $A/tune/table.txt)
+	$(RUN) -m eval.report --out $(@D) $(REPORT_FLAGS) $(REPORTED)
 
 # A setting's name is its flags: adam--lr=1e-3--batch-size=64. Finetuning is tried on the first minimum.
 $(TUNED_METHODS:%=$A/tune/%/weights.safetensors): $A/tune/%/weights.safetensors: train/$$(call first,$$*).py $A/data/pretrain.h5 $A/flags/tune
