@@ -115,13 +115,13 @@ flags = $(addprefix --,$(call rest,$(subst --, ,$1)))
 
 # A folder of images that is not named again stays the one that the pack was made from.
 unnamed = $(and $(NEEDS_IMAGENET),$(if $($1),,yes))
-ifneq ($(and $(filter-out help quick test test-full container setup clean report bench check,$(MAKECMDGOALS)),$(call unnamed,IMAGENET),$(if $(file < $A/flags/prepare-pretrain)$(wildcard $A/data/pretrain.h5),,yes)),)
+ifneq ($(and $(filter-out help quick lint test test-full container setup clean report bench check,$(MAKECMDGOALS)),$(call unnamed,IMAGENET),$(if $(file < $A/flags/prepare-pretrain)$(wildcard $A/data/pretrain.h5),,yes)),)
 $(error PROFILE=$(PROFILE) needs IMAGENET=folder with train/CLASS/*.jpg and val/CLASS/*.jpg)
 endif
 
-.PHONY: help all quick test test-full container report tune bench check setup clean FORCE LOCK
+.PHONY: help all quick lint test test-full container report tune bench check setup clean FORCE LOCK
 # One make at a time writes in a folder. The lock is held by make and by all that it starts, so that it ends with the last of them, killed or not.
-ifneq ($(and $(filter-out help quick test test-full container setup bench check $(if $(PARTIAL),report),$(MAKECMDGOALS)),$(if $(LOCKED)$(findstring n,$(SHORT))$(findstring q,$(SHORT)),,yes)),)
+ifneq ($(and $(filter-out help quick lint test test-full container setup bench check $(if $(PARTIAL),report),$(MAKECMDGOALS)),$(if $(LOCKED)$(findstring n,$(SHORT))$(findstring q,$(SHORT)),,yes)),)
 $(MAKECMDGOALS): LOCK ; @:
 LOCK:
 	+@mkdir -p $A/flags; exec 9>> $A/flags/lock; flock -w 3 -E 9 9 2> /dev/null || test $$? != 9 || \
@@ -133,7 +133,7 @@ else
 help:
 	@echo 'make all                 the whole study of a profile: pretrain, measure, compare, finetune, report'
 	@echo 'make all MORE=1          the same with the measurements of MEASUREMENTS_MORE'
-	@echo 'make quick               the tests of a minute, after each change; TESTS="tests/test_ranks.py …" some of them'
+	@echo 'make quick               ruff and the tests of a minute, after each change; TESTS="tests/test_ranks.py …" some of them'
 	@echo 'make test                all tests but the longest;  make test-full  those too'
 	@echo 'make tune                try lr, batch size, … on the val split and print a table with the choice'
 	@echo 'make report              the report alone, from the files as they are; PARTIAL=1 also where some are missing'
@@ -233,8 +233,11 @@ $(TUNED_MODES:%=$A/tune/finetune-%.h5): $A/tune/finetune-%.h5: finetune/$$(call 
 
 # As many workers as there are cores; tests of an xdist_group share one of them. tests/conftest.py says what slow and full are.
 PYTEST = $(PYTHON) -m pytest -q -n auto --dist loadgroup $(TESTS)
-quick: | $(READY_TESTS)
+quick: lint
 	$(PYTEST) -m 'not slow and not full'
+lint: | $(READY_TESTS)
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
 test: | $(READY_TESTS)
 	$(PYTEST) -m 'not full'
 test-full: | $(READY_TESTS)

@@ -44,9 +44,7 @@ def differences(before: Path, after: Path, renamed: dict[str, list[str]]):
     old, new = results(before), results(after)
     expected = set()
     for name, path in old.items():
-        names = [
-            str(Path(name).with_name(other)) for other in renamed.get(path.name, [path.name])
-        ]
+        names = [str(Path(name).with_name(other)) for other in renamed.get(path.name, [path.name])]
         expected.update(names)
         if missing := [other for other in names if other not in new]:
             yield f"{name}: no {', '.join(missing)}"
