@@ -28,7 +28,7 @@ MODULES = {name: import_module(f"eval.{name}") for name in MEASUREMENTS}
 RESOLVED = {name: resolve(module) for name, module in MODULES.items()}
 INPUTS = [name for name, measurement in RESOLVED.items() if measurement.perturb]
 PERTURBING = [name for name, measurement in RESOLVED.items() if measurement.level]
-IMAGES = 30  # of each split, in the passport
+IMAGES = 20  # of each split, in the passport
 SIZES = ["--images", IMAGES, "--batchnorm-images", 70]
 LEVELS = {
     "pgd": "0,0.02",
@@ -53,7 +53,8 @@ SMALL = [
 for name in PERTURBING:
     flag = "--" + name.replace("_", "-")
     SMALL += [f"{flag}-levels", LEVELS.get(name, "0,0.02,0.1")]
-    SMALL += [] if name == "corruptions" else [f"{flag}-repeats", "2"]
+    if name != "corruptions":
+        SMALL += [f"{flag}-repeats", "1" if name == "pgd" else "2"]
 
 
 @pytest.fixture(scope="module")
@@ -504,6 +505,21 @@ def test_a_comparison_says_what_it_holds_and_where_it_comes_from(compare):
     assert expected | {"fingerprint", "title", "source"} <= set(attrs)
 
 
+def test_only_minima_of_the_same_task_are_compared(pack_file, minimum, tmp_path, monkeypatch):
+    net, metadata = models.load(minimum / "weights.safetensors")
+    foreign = tmp_path / "foreign-0"
+    words = {name: metadata[name] for name in models.METADATA} | {"data": "another pack"}
+    models.save(foreign / "weights.safetensors", net.state_dict(), **words)
+    for minima, message in (
+        ([minimum, foreign], "their data differ; only minima of the same task can be compared"),
+        ([foreign, foreign], "trained on other data than"),
+    ):
+        flags = ["--data", pack_file, "--out", tmp_path / "distance.h5", "--minima", *minima]
+        with pytest.raises(SystemExit, match=message):
+            run(monkeypatch, "eval.distance", *flags)
+    assert not (tmp_path / "distance.h5").exists()
+
+
 def test_the_middle_of_a_line_needs_recomputed_statistics(pack, minimum, other_minimum):
     """The report's straight lines used interpolated ones, which are those of no network."""
     a, b = (models.load(folder / "weights.safetensors")[0] for folder in (minimum, other_minimum))
@@ -618,6 +634,18 @@ def test_a_scalar_measurement_is_one_function(bench):
     arrays = sweep.measure_group(bench, measurement, group)
     assert set(arrays) == {"train/norm", "train/images", "test/norm", "test/images"}
     assert arrays["test/images"] == [60]
+
+
+@pytest.mark.parametrize(
+    "names, message",
+    [
+        ({}, "eval/x.py: gives none of perturb, perturb_weight and measure"),
+        ({"perturb": None, "LEVELS": [0.1]}, "eval/x.py: a perturbation gives LEVEL, UNITS too"),
+    ],
+)
+def test_what_a_measurement_lacks_is_one_line(names, message):
+    with pytest.raises(SystemExit, match=message):
+        resolve(SimpleNamespace(__file__="eval/x.py", **names))
 
 
 def test_a_perturbation_that_skips_a_level_is_one_line(bench):

@@ -36,7 +36,7 @@ All may give
 `resolve` is the only place that looks for these names; everything else reads a Measurement.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
@@ -68,12 +68,12 @@ class Measurement:
     source: str
     level: str = ""
     units: str = ""
-    levels: Iterable[float] = ()
+    levels: Sequence[float] = ()
     level_type: Callable[[str], float] = cli.amount
     repeats: int = 1
-    repeat_words: Iterable[str] = ()  # empty, or as many as `repeats`
-    batchnorm: Iterable[str] = ("stored",)
-    splits: Iterable[str] = SPLITS
+    repeat_words: Sequence[str] = ()  # empty, or as many as `repeats`
+    batchnorm: Sequence[str] = ("stored",)
+    splits: Sequence[str] = SPLITS
     option_flags: dict[str, tuple] = field(default_factory=dict)  # OPTIONS
     options: dict[str, object] = field(default_factory=dict)  # the value of each
     variants: Callable[[nn.Module], dict[str, dict]]
@@ -112,12 +112,20 @@ class Group:
 
 
 def resolve(module: ModuleType) -> Measurement:
-    """The Measurement that a module of eval/ describes."""
+    """The Measurement that a module of eval/ describes.
+
+    SystemExit with one line where it lacks what it cannot do without.
+    """
     names = vars(module)
+    functions = {"perturb", "perturb_weight", "measure"} & set(names)
+    needed = {"LEVEL", "UNITS", "LEVELS"} if functions - {"measure"} else set()
+    if missing := sorted(needed - set(names)):
+        raise SystemExit(f"{module.__file__}: a perturbation gives {', '.join(missing)} too")
+    if not functions and "LEVELS" not in names:
+        raise SystemExit(f"{module.__file__}: gives none of perturb, perturb_weight and measure")
     repeats = names.get("REPEATS", 1)
     words = repeats if isinstance(repeats, list) else ()
     option_flags = names.get("OPTIONS", {})
-    weights_alone = "perturb_weight" in names
     return Measurement(
         name=Path(module.__file__).stem,
         file=module.__file__,
@@ -133,7 +141,7 @@ def resolve(module: ModuleType) -> Measurement:
         splits=names.get("SPLITS", SPLITS),
         option_flags=option_flags,
         options={name: default for name, (_, default, _) in option_flags.items()},
-        variants=names.get("variants", all_weights if weights_alone else no_variants),
+        variants=names.get("variants", all_weights if "perturb_weight" in names else no_variants),
         perturb=names.get("perturb"),
         perturb_weight=names.get("perturb_weight"),
         measure=names.get("measure"),
