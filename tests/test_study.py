@@ -15,6 +15,9 @@ from conftest import ROOT, words
 
 from common.files import write as written
 
+# One study for all of them.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("study")]
+
 
 def make(*arguments, folder):
     return subprocess.run(
