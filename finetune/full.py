@@ -1,19 +1,20 @@
-"""Full finetuning: a new head, and every weight trained with Adam at a small lr (the report's way)."""
+"""Full finetuning: a new head, and every weight trained with Adam at a small lr (the report's)."""
 
-from common.training import finetuning, loop
+from common.training import finetuning
 
 
-def main():
-    for run in finetuning.runs(finetuning.parser(__doc__).parse_args(), __file__):
-        optimizer = loop.adam(run)
+def finetune(run):
+    optimizer = run.adam()
 
-        def step(images, labels):
-            loss, logits = run.forward(images, labels)
-            run.descend(loss, optimizer)
-            return loss, logits
+    def step(images, labels):
+        loss, logits = run.forward(images, labels)
+        run.descend(loss, optimizer)
+        return loss, logits
 
-        finetuning.record(run, loop.fit(run, step, optimizer, before=True))
+    finetuning.fit(run, step, optimizer)
 
 
 if __name__ == "__main__":
-    main()
+    args = finetuning.parser(__doc__).parse_args()
+    for run in finetuning.runs(args, __file__):
+        finetune(run)

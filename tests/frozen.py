@@ -1,12 +1,13 @@
-"""A method for the tests: noisy Adam whose BatchNorm keeps its first statistics, so that each image's loss is its own."""
+"""A method for the tests: noisy Adam whose BatchNorm keeps its first statistics, so that each
+image's loss is its own."""
 
 from common.networks import batchnorm
 from common.training import loop, pretraining
 
 
 def main():
-    run = pretraining.setup(pretraining.parser(__doc__).parse_args())
-    optimizer = loop.adam(run)
+    run = pretraining.start(pretraining.parser(__doc__).parse_args(), __file__)
+    optimizer = run.adam()
     for layer in batchnorm.layers(run.model):
         layer.eval().train = lambda mode=True: None
 
@@ -15,8 +16,7 @@ def main():
         run.descend(loss, optimizer)
         return loss, logits
 
-    for _ in loop.fit(run, step, optimizer):
-        pass
+    loop.fit(run, step, optimizer)
     pretraining.finish(run)
 
 

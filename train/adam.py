@@ -4,16 +4,15 @@ from common.training import loop, pretraining
 
 
 def main():
-    run = pretraining.setup(pretraining.parser(__doc__).parse_args())
-    optimizer = loop.adam(run)
+    run = pretraining.start(pretraining.parser(__doc__).parse_args(), __file__)
+    optimizer = run.adam()
 
     def step(images, labels):
         loss, logits = run.forward(images, labels)
         run.descend(loss, optimizer)
         return loss, logits
 
-    for _ in loop.fit(run, step, optimizer):
-        pass
+    loop.fit(run, step, optimizer)
     pretraining.finish(run)
 
 

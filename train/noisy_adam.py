@@ -1,6 +1,7 @@
 """Noisy Adam: Adam on clamp(x + N(0, sigma²), 0, 1), with fresh noise at every presentation.
 
-The step is the only forward pass in train mode, so BatchNorm's statistics are those of noisy images alone.
+The step is the only forward pass in train mode, so BatchNorm's statistics are those of noisy images
+alone.
 """
 
 from common import cli
@@ -16,16 +17,16 @@ def main():
         help="standard deviation of the noise; images are in [0, 1]",
     )
     args = parser.parse_args()
-    run = pretraining.setup(args)
-    optimizer = loop.adam(run)
+    run = pretraining.start(args, __file__)
+    optimizer = run.adam()
 
     def step(images, labels):
-        loss, logits = run.forward((images + args.sigma * run.randn(images)).clamp(0, 1), labels)
+        noisy = (images + args.sigma * run.randn(images)).clamp(0, 1)
+        loss, logits = run.forward(noisy, labels)
         run.descend(loss, optimizer)
         return loss, logits
 
-    for _ in loop.fit(run, step, optimizer):
-        pass
+    loop.fit(run, step, optimizer)
     pretraining.finish(run)
 
 

@@ -1,1 +1,1 @@
-"""The training room: one loop for pretraining and finetuning, its checkpoints, its curves, and several processes for one run."""
+"""Training: one loop for pretraining and finetuning, its checkpoints, curves and processes."""

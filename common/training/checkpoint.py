@@ -1,4 +1,7 @@
-"""A training run's checkpoint: what it needs to go on after a kill, in an HDF5 file of ours: with a checksum, which torch.load does not have."""
+"""A training run's checkpoint: what it needs to go on after a kill.
+
+An HDF5 file of ours around torch's own bytes, because torch.load has no checksum.
+"""
 
 import io
 
@@ -7,13 +10,17 @@ import torch
 
 from common import files
 from common.training import processes
+from common.training.run import Run
 
 
-def save(run, optimizer, state, identity, epoch):
-    """Writes all that the run needs to go on after `epoch`, under its `identity`: what its result depends on."""
-    if not processes.FIRST:
+def save(run: Run, optimizer, state, identity: str, epoch: int):
+    """Writes all that the run needs to go on after `epoch`.
+
+    `identity` says what the result depends on (loop.identity_of); `state` may be None.
+    """
+    if not processes.first():
         return
-    saved = io.BytesIO()
+    content = io.BytesIO()
     torch.save(
         {
             "epoch": epoch,
@@ -23,14 +30,14 @@ def save(run, optimizer, state, identity, epoch):
             "state": state.state_dict() if state else None,
             "curves": dict(run.curves),
         },
-        saved,
+        content,
     )
     with files.write(run.checkpoint) as file:
         file.attrs["identity"] = identity
-        file["saved"] = np.frombuffer(saved.getbuffer(), np.uint8)
+        file["saved"] = np.frombuffer(content.getbuffer(), np.uint8)
 
 
-def load(run, optimizer, state, identity):
+def load(run: Run, optimizer, state, identity: str) -> int:
     """Loads the checkpoint if it belongs to this run; returns the number of epochs done."""
     if not run.checkpoint.exists():
         return 0
@@ -40,12 +47,11 @@ def load(run, optimizer, state, identity):
                 raise SystemExit(
                     f"{run.checkpoint}: of another run, or settings, data or code changed since"
                 )
-            saved = torch.load(
-                io.BytesIO(file["saved"][()]), map_location=run.device, weights_only=True
-            )
+            content = io.BytesIO(file["saved"][()])
     except SystemExit as error:
         print(f"{run.name} starts over: {error}", flush=True)
         return 0
+    saved = torch.load(content, map_location=run.device, weights_only=True)
     run.model.load_state_dict(saved["model"])
     optimizer.load_state_dict(saved["optimizer"])
     run.scaler.load_state_dict(saved["scaler"])

@@ -1,8 +1,11 @@
-"""Finetuning a minimum several times: new head, own image order, distance travelled, and the file that holds all runs of one mode.
+"""Finetuning a minimum several times: new head, own image order, distance travelled, and the file
+that holds all runs of one mode.
 
-A mode reads: flags, then `for run in runs(args)`: an optimizer, a step, and `record(run, loop.fit(…))`.
+A mode reads: `for run in runs(args, __file__)`: an optimizer, a step, `fit(run, step, optimizer)`.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,38 +15,32 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from common import cli, devices, files, provenance, seeds
 from common.images import packs
 from common.networks import models, weights
-from common.training import loop, processes
+from common.training import curves, loop
+from common.training.run import Run, add_flags
 
-CODE = (
-    "common/training/loop.py",
-    "common/training/finetuning.py",
-    "common/networks/weights.py",
-    "common/networks/models.py",
-)
-TARGET = 0.95
-CURVES = "loss", "accuracy"
+TARGET = 0.95  # train accuracy whose epoch is recorded
+CODE = "common/training", "common/networks", "common/images/packs.py"  # what results depend on
 
 
-def parser(doc):
+def parser(doc: str) -> cli.Parser:
     """The flags of every finetuning mode. A mode adds its own, three at most."""
-    parser = loop.flags(cli.Parser(doc), epochs=15, lr=1e-4, weight_decay=0.0)
-    parser.add_argument(
-        "--minimum", required=True, metavar="FOLDER", help="folder that holds weights.safetensors"
-    )
-    parser.add_argument(
+    parser = add_flags(cli.Parser(doc), epochs=15, lr=1e-4, weight_decay=0.0)
+    add = parser.add_argument
+    add("--minimum", required=True, metavar="FOLDER", help="folder that holds weights.safetensors")
+    add(
         "--out",
         required=True,
         metavar="FILE",
         help="HDF5 file of all runs; runs that it holds already are kept",
     )
-    parser.add_argument(
+    add(
         "--runs",
         type=cli.count,
         default=5,
         metavar="N",
         help="repetitions, each with its own head and image order",
     )
-    parser.add_argument(
+    add(
         "--measure-on",
         default="test",
         choices=["test", "val"],
@@ -52,48 +49,59 @@ def parser(doc):
     return parser
 
 
-def runs(args, mode_file):
-    """Yields a Run for each repetition that --out does not hold yet; writes --out when all are recorded."""
+def runs(args, mode_file: str) -> Iterator[Run]:
+    """Yields a Run for each repetition that --out does not hold yet; then writes --out.
+
+    `mode_file` is the mode's `__file__`: its name is the mode's. Run k has the same head and the
+    same image order for every minimum: minima are compared in pairs.
+    """
     device = devices.choose(args.device, args.deterministic)
-    minimum, out = Path(args.minimum), Path(args.out)
+    folder, out = Path(args.minimum), Path(args.out)
     pack = packs.load(args.data, device)
-    metadata = models.load(minimum / "weights.safetensors")[1]
+    _, metadata = models.load(folder / "weights.safetensors")
     if metadata["image_size"] != pack.image_size:
         raise SystemExit(
-            f"{args.data}: {pack.image_size} px images, but {minimum} was trained at {metadata['image_size']} px"
+            f"{args.data}: {pack.image_size} px images, but {folder} was trained at "
+            f"{metadata['image_size']} px"
         )
-    settings = {
-        name: value
-        for name, value in vars(args).items()
-        if name not in ("data", "minimum", "out", "runs", "device")
-    }
+    places = "data", "minimum", "out", "runs", "device"
+    settings = {name: value for name, value in vars(args).items() if name not in places}
     settings |= {"data": pack.fingerprint, "minimum": metadata["sha256"]}
+    mode = Path(mode_file).stem
     fingerprint = files.sha256(settings, provenance.source(mode_file, *CODE))
-    part, checkpoint = out.with_suffix(".part.h5"), out.with_suffix(".resume.h5")
     hardware = devices.describe(device, devices.training_dtype(device, args.precision))
-    done = _read(out, fingerprint)[: args.runs] or []
-    done = max(done, _read(part, fingerprint)[: args.runs], key=len)
-    processes.wait()  # all have read what rank 0 will write over
+    attributes = provenance.stamp(settings, metadata["seed"], fingerprint, hardware) | {
+        "kind": "finetune",
+        "minimum": folder.name,
+        "method": metadata["method"],
+        "setting": metadata["setting"],
+        "task": Path(args.data).stem,
+        "mode": mode,
+        "target": TARGET,
+    }
+    unfinished, checkpoint = out.with_suffix(".part.h5"), out.with_suffix(".resume.h5")
+    done = max(
+        (read_runs(path, fingerprint)[: args.runs] for path in (out, unfinished)),
+        key=len,
+    )
     for number in range(len(done), args.runs):
-        model, _ = models.load(minimum / "weights.safetensors")
-        # Run k has the same head and the same image order for every minimum: minima are compared in pairs.
+        model, _ = models.load(folder / "weights.safetensors")
         models.replace_head(model, len(pack.classes), seeds.derive("head", number))
-        measured = {
-            "train": pack.subset("train", args.train_images),
-            args.measure_on: pack.indices(args.measure_on),
-        }
-        run = loop.start(
-            args,
-            settings | {"run": number},
-            ["finetune", number],
-            pack,
-            model,
-            pack.indices("train"),
-            measured,
-            checkpoint,
-            f"{minimum.name} {out.stem} run {number + 1}/{args.runs}",
+        run = Run(
+            args=args,
+            settings=settings | {"run": number},
+            seed=["finetune", number],
+            pack=pack,
+            model=model,
+            train=pack.indices("train"),
+            measured={
+                "train": pack.subset("train", args.train_images),
+                args.measure_on: pack.indices(args.measure_on),
+            },
+            checkpoint=checkpoint,
+            method=mode,
+            name=f"{folder.name} {out.stem} run {number + 1}/{args.runs}",
         )
-        run.origin = {name: value.detach().clone() for name, value in run.model.named_parameters()}
         yield run
         done.append(
             {
@@ -102,126 +110,143 @@ def runs(args, mode_file):
                 if name != "lr" and "running" not in name
             }
         )
-        if processes.FIRST:
-            _write(part, done, args, metadata, settings, fingerprint, hardware)
-            checkpoint.unlink(missing_ok=True)
-    if not processes.FIRST:
-        return processes.end()
-    _write(
-        part, done, args, metadata, settings, fingerprint, hardware
-    )  # one that lies there may be of other settings, or hold more runs
-    checkpoint.unlink(
-        missing_ok=True
-    )  # a kill may have come between a run's end and its checkpoint's
-    files.replace(part, out)
-    processes.end()
+        write_runs(unfinished, done, attributes)
+        checkpoint.unlink(missing_ok=True)
+    # Written once more: the file that lies there may be of other settings, or hold more runs.
+    write_runs(unfinished, done, attributes)
+    checkpoint.unlink(missing_ok=True)  # a kill may have come between a run's end and this
+    files.replace(unfinished, out)
 
 
-def record(run, positions):
-    """Runs a fit to its end; after every epoch records how far each group of parameters has moved from the minimum.
+def fit(run: Run, step: loop.Step, optimizer, **keywords):
+    """Trains to the end, as loop.epochs with these `keywords` does; records how far it went."""
+    distances = Distances(run.model)
+    distances.follow(loop.epochs(run, step, optimizer, before=True, **keywords), run.curves)
 
-    distance: the straight line from the start; distance_relative: that, divided by the group's norm at the start; path: the sum of the lengths
-    of all steps. Groups: weights.groups and every top-level module, each without the head; the head; with_head, which is everything.
+
+class Distances:
+    """How far each group of parameters has moved from where it was when this was made.
+
+    distance: Euclidean norm of the straight line from the start; distance_relative: that, divided
+    by the group's norm at the start; path: sum of the lengths of all steps. Groups: all, weights,
+    batchnorm (networks.weights.groups) and every top-level module, each without the head; the head;
+    with_head, which is everything.
     """
-    parameters, head = dict(run.model.named_parameters()), models.head(run.model)[0]
-    heads = {name for name in parameters if name.startswith(f"{head}.")}
-    groups = weights.groups(run.model, without=heads) | {"head": heads, "with_head": parameters}
-    for child, _ in run.model.named_children():
-        groups[child] = {name for name in parameters if name.startswith(f"{child}.")} - heads
-    groups = {name: members for name, members in groups.items() if members}
-    member = torch.tensor(
-        [[name in members for members in groups.values()] for name in parameters],
-        dtype=torch.float64,
-        device=run.device,
-    )
-    parameters, origin = list(parameters.values()), list(run.origin.values())
-    before, path = [], torch.zeros(len(groups), dtype=torch.float64, device=run.device)
 
-    def lengths(tensors, dtype=torch.float64):
-        return (
-            torch.stack(torch._foreach_norm(tensors, dtype=dtype)).double().square() @ member
-        ).sqrt()
+    def __init__(self, model: torch.nn.Module):
+        named = dict(model.named_parameters())
+        groups = self._groups(model, named)
+        self.names = list(groups)
+        self.parameters = list(named.values())
+        self.origin = [value.detach().clone() for value in self.parameters]
+        device = self.parameters[0].device
+        self.membership = torch.tensor(  # (parameters, groups) of 0 and 1
+            [[name in members for members in groups.values()] for name in named],
+            dtype=torch.float64,
+            device=device,
+        )
+        self.previous = None  # the parameters before the step that is being taken
+        self.path = torch.zeros(len(groups), dtype=torch.float64, device=device)
+        self.norms = self._lengths(self.origin)
+
+    @staticmethod
+    def _groups(model, named) -> dict[str, set[str]]:
+        """{group: names of its parameters}."""
+        head = {name for name in named if name.startswith(f"{models.head(model)[0]}.")}
+        groups = weights.groups(model, without=head) | {"head": head, "with_head": named}
+        for child, _ in model.named_children():
+            groups[child] = {name for name in named if name.startswith(f"{child}.")} - head
+        return {group: set(members) for group, members in groups.items() if members}
+
+    def _lengths(self, tensors, dtype=torch.float64) -> torch.Tensor:
+        """Euclidean norm of each group (groups,) of `tensors`, one a parameter."""
+        squares = torch.stack(torch._foreach_norm(tensors, dtype=dtype)).double().square()
+        return (squares @ self.membership).sqrt()
 
     @torch.no_grad()
-    def advance(*_):
-        if not before:  # the first step: a resumed run has its weights by now
-            return before.extend(value.clone() for value in parameters)
-        torch._foreach_sub_(before, parameters)
-        path.add_(
-            lengths(before, torch.float32)
-        )  # at every step: 1e-5 of it, for a tenth of the time
-        torch._foreach_copy_(before, parameters)
+    def _advance(self, *_):
+        """Adds the length of the last step to the path; called before the next step."""
+        if self.previous is None:  # the first step: a resumed run has its weights by now
+            self.previous = [value.clone() for value in self.parameters]
+            return
+        torch._foreach_sub_(self.previous, self.parameters)
+        # At every step: float32 is 1e-5 of it off, and takes a tenth of the time.
+        self.path.add_(self._lengths(self.previous, torch.float32))
+        torch._foreach_copy_(self.previous, self.parameters)
 
-    hook = register_optimizer_step_pre_hook(advance)
-    try:
-        norms = lengths(origin)
-        for position in positions:
-            if position.last:
-                advance()
-                with torch.no_grad():
-                    moved = lengths(torch._foreach_sub(parameters, origin))
-                for kind, values in (
-                    ("distance", moved),
-                    ("distance_relative", moved / norms),
-                    ("path", path),
-                ):
-                    for group, value in zip(groups, values.tolist()):
-                        curve = run.curves[f"{kind}/{group}"]
-                        curve.append(value + (curve[-1] if kind == "path" and curve else 0))
-                path.zero_()
-    finally:
-        hook.remove()
+    @contextmanager
+    def _at_every_step(self):
+        """A block in which every optimizer's step adds to the path."""
+        hook = register_optimizer_step_pre_hook(self._advance)
+        try:
+            yield
+        finally:
+            hook.remove()
+
+    def follow(self, positions: Iterator[loop.Position], run_curves: dict[str, list]):
+        """Runs `positions` to their end; after every epoch appends each group's lengths."""
+        self.previous = None
+        with self._at_every_step():
+            for position in positions:
+                if position.last:
+                    self._advance()
+                    self._append(run_curves)
+
+    @torch.no_grad()
+    def _append(self, run_curves: dict[str, list]):
+        moved = self._lengths(torch._foreach_sub(self.parameters, self.origin))
+        for kind, lengths in ("distance", moved), ("distance_relative", moved / self.norms):
+            for group, length in zip(self.names, lengths.tolist()):
+                run_curves[f"{kind}/{group}"].append(length)
+        for group, length in zip(self.names, self.path.tolist()):
+            curve = run_curves[f"path/{group}"]
+            curve.append(length + (curve[-1] if curve else 0))
+        self.path.zero_()
 
 
-def epochs_to(target, accuracy):
-    """The first crossing of `target` on a curve (E+1,) by epoch, linear between epochs; NaN if it never reaches it."""
-    above = np.flatnonzero(accuracy >= target)
-    if not len(above):
+def epochs_to(target: float, accuracy: np.ndarray) -> float:
+    """The first crossing of `target` on a curve (E+1,) by epoch, linear between epochs.
+
+    NaN if it never reaches it.
+    """
+    reached = np.flatnonzero(accuracy >= target)
+    if not len(reached):
         return np.nan
-    last = int(above[0])
-    return float(
-        last and last - 1 + (target - accuracy[last - 1]) / (accuracy[last] - accuracy[last - 1])
-    )
+    first = int(reached[0])
+    if first == 0:
+        return 0.0
+    before, after = accuracy[first - 1], accuracy[first]
+    return float(first - 1 + (target - before) / (after - before))
 
 
-def _read(path, fingerprint):
-    """The runs [{curve: (E+1,)}] that a file holds, none if it is missing, damaged or of other settings."""
+def read_runs(path: Path, fingerprint: str) -> list[dict[str, np.ndarray]]:
+    """The runs [{curve: (E+1,)}] of a file; none if it is missing, damaged or of other settings."""
+    if not path.exists():
+        return []
     try:
-        with files.read(path) as file:
-            if file.attrs.get("kind") != "finetune" or file.attrs["fingerprint"] != fingerprint:
-                return []
-            found = {
-                f"{group}/{name}": data[()]
-                for group in file
-                if hasattr(file[group], "keys")
-                for name, data in file[group].items()
-            }
-            epoch, seconds = file["epoch"][()], file["seconds"][()]
-            return [
-                {"epoch": epoch, "seconds": seconds[k]}
-                | {name: values[k] for name, values in found.items()}
-                for k in range(len(seconds))
-            ]
+        file = files.read(path)
     except SystemExit as error:
-        if path.exists():
-            print(f"{error}: finetuning again", flush=True)
-    return []
+        print(f"{error}: finetuning again", flush=True)
+        return []
+    with file:
+        if file.attrs.get("kind") != "finetune" or file.attrs["fingerprint"] != fingerprint:
+            return []
+        names = ["seconds"]
+        for group, members in file.items():
+            if hasattr(members, "keys"):
+                names += [f"{group}/{name}" for name in members]
+        by_run = {name: file[name][()] for name in names}
+        epoch = file["epoch"][()]
+        return [
+            {"epoch": epoch} | {name: values[run] for name, values in by_run.items()}
+            for run in range(len(by_run["seconds"]))
+        ]
 
 
-def _write(path, done, args, metadata, settings, fingerprint, hardware):
+def write_runs(path: Path, done: list[dict[str, np.ndarray]], attributes: dict):
+    """Writes all runs of one mode: curves (R, E+1) and epochs_to_target (R,)."""
+    together = {name: [run[name] for run in done] for name in done[0] if name != "epoch"}
     with files.write(path) as file:
-        minimum = Path(args.minimum).name
-        file.attrs.update(provenance.stamp(settings, metadata["seed"], fingerprint, hardware))
-        file.attrs.update(
-            kind="finetune",
-            mode=Path(args.out).stem.removeprefix("finetune-").split("--")[0],
-            minimum=minimum,
-            method=minimum.rpartition("-")[0],
-            target=TARGET,
-        )
-        loop.write_curves(
-            file,
-            {"epoch": done[0]["epoch"]}
-            | {name: [run[name] for run in done] for name in done[0] if name != "epoch"},
-        )
+        file.attrs.update(attributes)
+        curves.write(file, {"epoch": done[0]["epoch"]} | together)
         file["epochs_to_target"] = [epochs_to(TARGET, run["train/accuracy"]) for run in done]
