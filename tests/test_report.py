@@ -1,15 +1,35 @@
-"""The report's statistics on simulated studies whose truth is known, its claims on made-up minima, its pages on files that are missing or broken."""
+"""The report's statistics on simulated studies whose truth is known, its claims on made-up minima,
+its tables, its figures and its page.
+"""
 
+import csv
+import html
+import io
 import json
+import re
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from conftest import ROOT
 from simulate import simulated
 
 from common import files
-from eval.report import claims, figures, page, statistics, study, verdicts
+from eval.report import cells, claims, figures, reading, statistics, study, verdicts
+from eval.report.page import Page
+from eval.report.results import Result
+from eval.report.table import FINETUNED, MEASURED, Value, Values, column_name, summary_csv
+
+FULL = study.Finetuning("digits", "full", "full", [])
+
+
+def value(minimum, method, seed, number, fields, **more):
+    """One value of a minimum: what it is stands in `fields`."""
+    whose = {"minimum": minimum, "method": method, "setting": method, "seed": seed}
+    source = {"source": "finetuning"} if fields["kind"] == "finetune" else {}
+    return Value(**whose, **source | fields, value=number, **more)
 
 
 @pytest.mark.parametrize("method_effect", [0, 1, 3])
@@ -47,7 +67,9 @@ def test_intervals_of_correlations_cover_what_they_claim(method_effect, seed_eff
 
 
 def test_a_real_effect_is_found():
-    """r = 0.8 within methods, 3 methods: 10 seeds find it in most studies, 5 in some; detectable_correlation says the same."""
+    """r = 0.8 within methods, 3 methods: 10 seeds find it in most studies, 5 in some;
+    detectable_correlation says the same.
+    """
     rng, found = np.random.default_rng(2), {5: [], 10: []}
     for seeds in found:
         for _ in range(200):
@@ -156,30 +178,34 @@ def test_pooled_leaves_one_method_out():
 
 
 def made_up(effects, seeds=range(5), noise=0.002):
-    """Rows of minima: {method: {column: mean}}, a little noise on each, the same for all methods of a seed."""
+    """Minima like those of `effects`, which has one a method, with a little noise on each value,
+    the same for all methods of a seed.
+    """
     rng = np.random.default_rng(7)
     shifts = {seed: rng.normal() for seed in seeds}
-    return [
-        {"minimum": f"{method}-{seed}", "method": method, "seed": seed}
-        | {
-            column: mean * (1 + noise * (shifts[seed] + 0.1 * rng.normal()))
-            for column, mean in means.items()
-        }
-        for method, means in effects.items()
-        for seed in seeds
-    ]
+    rows = []
+    for mean in effects:
+        for seed in seeds:
+            factor = 1 + noise * (shifts[seed] + 0.1 * rng.normal())
+            changed = {"minimum": f"{mean.method}-{seed}", "seed": seed}
+            rows.append(replace(mean, **changed, value=mean.value * factor))
+    return Values(rows)
 
 
-PUBLISHED = json.loads((ROOT / "common/paper_curves.json").read_text())
+PUBLISHED = json.loads(study.PUBLISHED.read_text())
+
+
+def verdicts_of_claims(values):
+    """{claim, up to its first bracket: its verdict}."""
+    found = claims.claims(values, [], [], PUBLISHED, FULL)
+    return {claim["claim"].split(" (")[0]: claim["verdict"] for claim in found}
 
 
 def test_claims_on_the_published_numbers_themselves():
-    """Minima that have the report's own numbers: what it says of them must hold, and what its numbers do not bear out must not."""
-    theirs = claims.published_rows(PUBLISHED)
-    found = {
-        claim["claim"].split(" (")[0]: claim["verdict"]
-        for claim in claims.claims(made_up(theirs), [], [], PUBLISHED)
-    }
+    """Minima that have the report's own numbers: what it says of them must hold, and what its
+    numbers do not bear out must not.
+    """
+    found = verdicts_of_claims(made_up(claims.published_values(PUBLISHED)))
     for claim in (
         "SWA generalizes best, then adam, then noisy_adam",
         "Train accuracy ends at 95% or above",
@@ -189,30 +215,22 @@ def test_claims_on_the_published_numbers_themselves():
         "SWA leads on FGSM",
     ):
         assert found[claim] == "holds", claim
-    assert (
-        found["SWA is flattest"] == "does not hold"
-    )  # its curve lies above noisy_adam's from sigma 0.4 on
+    # Its curve lies above noisy_adam's from sigma 0.4 on.
+    assert found["SWA is flattest"] == "does not hold"
     assert found["SWA moves least in finetuning"] == "cannot tell"  # it published no number
     assert len(found) >= 19
 
 
 def test_claims_change_with_the_numbers():
-    theirs = claims.published_rows(PUBLISHED)
-    theirs["swa"], theirs["noisy_adam"] = theirs["noisy_adam"], theirs["swa"]
-    found = {
-        claim["claim"].split(" (")[0]: claim["verdict"]
-        for claim in claims.claims(made_up(theirs), [], [], PUBLISHED)
-    }
+    swapped = {"swa": "noisy_adam", "noisy_adam": "swa", "adam": "adam"}
+    theirs = [
+        replace(mean, method=swapped[mean.method]) for mean in claims.published_values(PUBLISHED)
+    ]
+    found = verdicts_of_claims(made_up(theirs))
     assert found["SWA generalizes best, then adam, then noisy_adam"] == "does not hold"
-    one = {
-        claim["claim"].split(" (")[0]: claim["verdict"]
-        for claim in claims.claims(made_up(theirs, [0]), [], [], PUBLISHED)
-    }
+    one = verdicts_of_claims(made_up(theirs, [0]))
     assert set(one.values()) == {"cannot tell"}  # one seed tells nothing
-    noisy = {
-        claim["verdict"] for claim in claims.claims(made_up(theirs, noise=3), [], [], PUBLISHED)
-    }
-    assert "cannot tell" in noisy
+    assert "cannot tell" in verdicts_of_claims(made_up(theirs, noise=3)).values()
 
 
 def test_equality_needs_an_interval_within_its_margin():
@@ -233,56 +251,44 @@ def test_one_counterexample_refutes_every():
 
 
 def test_a_cell_of_a_table_shows_one_minimum_s_own_interval():
-    rows = [
-        {
-            "x_half_accuracy_level": np.nan,
-            "x_half_accuracy_level_low": np.nan,
-            "x_half_accuracy_level_high": np.nan,
-        },
-        {
-            "x_half_accuracy_level": 0.5,
-            "x_half_accuracy_level_low": 0.25,
-            "x_half_accuracy_level_high": np.inf,
-        },
+    level = MEASURED | {"source": "x", "split": "test", "name": "half_accuracy_level"}
+    lacking = value("a-0", "a", 0, np.nan, level, has_interval=True)
+    own = value("a-1", "a", 1, 0.5, level, low=0.25, high=np.inf, has_interval=True)
+    assert cells.cell([lacking, own]) == "0.500 [0.250, never]"
+    assert cells.cell([lacking]) == "–"
+    assert cells.cell([lacking, replace(own, low=np.nan)]) == "0.500"
+    assert cells.cell([replace(own, limit=0.9)]) == "0.500 [0.250, > 0.9]"
+    late = [
+        value(f"a-{epochs}", "a", 0, epochs, FULL.fields | {"name": "epochs_to_target"}, limit=15)
+        for epochs in (np.nan, 3.0, np.inf)
     ]
-    assert (
-        study.cell(rows, "x_half_accuracy_level") == "0.500 [0.250, never]"
-        and study.cell(rows[:1], "x_half_accuracy_level") == "–"
-    )
-    rows[1] |= {"x_half_accuracy_level_low": np.nan}
-    assert study.cell(rows, "x_half_accuracy_level") == "0.500"
-    late = [{"full_epochs": 15, "full_epochs_to_target": value} for value in (np.nan, 3.0, np.inf)]
-    assert (
-        study.cell(late, "full_epochs_to_target") == "> 15 in 1 of 2"
-        and study.cell(late[2:], "full_epochs_to_target") == "> 15"
-    )
-    assert (
-        study.cell([{"d": value} for value in (0.1351, 0.1353, 0.1355)], "d") == "0.13530 ± 0.00020"
-    )
+    assert cells.cell(late) == "> 15 in 1 of 2" and cells.cell(late[2:]) == "> 15"
+    distances = [replace(late[0], value=number) for number in (0.1351, 0.1353, 0.1355)]
+    assert cells.cell(distances) == "0.13530 ± 0.00020"
 
 
 def test_differences_between_methods_are_paired_by_seed():
-    rows = [
-        {
-            "method": method,
-            "seed": seed,
-            "test_accuracy": 0.5 + seed / 10 + shift + 0.001 * (seed == 1),
-        }
+    values = Values(
+        value(
+            f"{method}-{seed}",
+            method,
+            seed,
+            0.5 + seed / 10 + shift + 0.001 * (seed == 1),
+            verdicts.PREDICTORS["test_accuracy"][1],
+        )
         for method, shift in (("a", 0), ("b", 0.02))
         for seed in range(3)
-    ]
-    header, line = verdicts.differences(rows, "full")
-    assert (
-        line[0] == "a - b"
-        and line[1] == "−0.020 [−0.020,\N{NO-BREAK SPACE}−0.020]"
-        and line[-1] == 3
-        and line[2] == "–"
     )
+    for finetuning in FULL, None:
+        header, line = verdicts.differences(values, finetuning)
+        assert len(header) == len(line)
+        assert line[0] == "a - b" and line[-1] == 3 and line[2] == "–"
+        assert line[1] == "−0.020 [−0.020,\N{NO-BREAK SPACE}−0.020]"
 
 
 def test_the_barrier_is_what_lies_above_the_chord():
     t = np.linspace(0, 1, 5)
-    assert claims._barrier(t, 1 + 2 * t) == pytest.approx(0) and claims._barrier(
+    assert claims.barrier(t, 1 + 2 * t) == pytest.approx(0) and claims.barrier(
         t, np.array([1, 1, 4, 2, 3.0])
     ) == pytest.approx(2)
 
@@ -299,7 +305,7 @@ def test_a_rise_is_measured_where_other_seeds_have_their_minimum():
         )
         for loss in losses
     ]
-    assert [rise for rise, _ in claims._after_the_minimum(results)] == pytest.approx([1, 1.3, -1])
+    assert [rise for rise, _ in claims.after_the_minimum(results)] == pytest.approx([1, 1.3, -1])
 
 
 def test_the_smallest_lr_is_held_against_the_best_of_the_larger():
@@ -310,7 +316,7 @@ def test_the_smallest_lr_is_held_against_the_best_of_the_larger():
             data={"val/accuracy": np.array(accuracies)[:, None]},
         )
 
-    found = claims._small_lr(
+    found = claims.smallest_lr(
         [tried(1e-4, 0.5, 0.52, 0.51), tried(1e-3, 0.4, 0.42), tried(1e-2, 0.1, 0.1, 0.1)]
     )
     assert (
@@ -318,140 +324,236 @@ def test_the_smallest_lr_is_held_against_the_best_of_the_larger():
         and found["ours"] == pytest.approx(0.1)
         and found["n"] == 2
     )
-    assert claims._inside(claims._small_lr([tried(1e-4, 0.5)])) == "open"
+    assert claims.inside(claims.smallest_lr([tried(1e-4, 0.5)])) == "open"
+
+
+PROBE = study.Finetuning("digits", "linear_probe", "linear_probe", [])
+
+
+def measured(names, values, methods, seeds):
+    """Values of minima: `values` (n, 8) are those of all predictors, then of all outcomes."""
+    fields = [fields for _, fields in verdicts.PREDICTORS.values()]
+    fields += [verdicts.outcome_fields(PROBE, outcome) for outcome in verdicts.OUTCOMES]
+    return [
+        value(name, f"m{method}", int(seed), number, what)
+        for name, row, method, seed in zip(names, values, methods, seeds)
+        for what, number in zip(fields, row)
+    ]
 
 
 def test_sentences_say_what_is_known():
     values, methods, seeds = simulated(np.random.default_rng(8), 3, 10, 1, 0, 0.97)
-    names = [*verdicts.PREDICTORS, *(f"linear_probe_{outcome}" for outcome in verdicts.OUTCOMES)]
-    rows = [
-        {"method": f"m{m}", "seed": int(s)} | dict(zip(names, value))
-        for value, m, s in zip(values, methods, seeds)
-    ]
-    tests = verdicts.family(rows, "linear_probe")
-    assert (
-        len(tests) == 15
-        and tests[0]["verdict"] == "rises"
-        and sum(test["verdict"] != "cannot tell" for test in tests) == 1
-    )
+    rows = measured([f"m{m}-{s}" for m, s in zip(methods, seeds)], values, methods, seeds)
+    tests = verdicts.family(Values(rows), PROBE)
+    assert len(tests) == 15 and tests[0]["verdict"] == "rises"
+    assert sum(test["verdict"] != "cannot tell" for test in tests) == 1
     text = verdicts.sentence(tests[:5])
-    assert (
-        text.startswith("higher with more clean test accuracy (r = +0.9")
-        and "cannot tell for" in text
-        and "n = 30 minima" in text
-    )
-    assert verdicts.answer(tests, rows).startswith("1 of the 15 pairs")
-    rows[0]["linear_probe_epochs_to_target"] = np.inf
-    late = verdicts.family(rows, "linear_probe")[5:10]
-    assert all(
-        np.isfinite(test["r"]) for test in late
-    ) and "1 of which never got there in half of their runs: r of ranks" in verdicts.sentence(late)
-    for row in rows:
-        row["linear_probe_epochs_to_target"] = np.inf
-    late = verdicts.family(rows, "linear_probe")[5:10]
+    assert text.startswith("higher with more clean test accuracy (r = +0.9")
+    assert "cannot tell for" in text and "n = 30 minima" in text
+    assert verdicts.answer(tests, 3).startswith("1 of the 15 pairs")
+
+    epochs = [k for k, row in enumerate(rows) if row.name == "epochs_to_target"]
+    rows[epochs[0]] = replace(rows[epochs[0]], value=np.inf)
+    late = verdicts.family(Values(rows), PROBE)[5:10]
+    assert all(np.isfinite(test["r"]) for test in late)
+    assert "1 of which never got there in half of their runs: r of ranks" in verdicts.sentence(late)
+    for k in epochs:
+        rows[k] = replace(rows[k], value=np.inf)
+    late = verdicts.family(Values(rows), PROBE)[5:10]
     assert all(np.isnan(test["r"]) and test["verdict"] == "cannot tell" for test in late)
-    small = verdicts.family([row for row in rows if row["seed"] < 2], "linear_probe")
-    assert {test["verdict"] for test in small} == {"cannot tell"} and "r = " in verdicts.sentence(
-        small[:5]
+
+    small = verdicts.family(Values(row for row in rows if row.seed < 2), PROBE)
+    assert {test["verdict"] for test in small} == {"cannot tell"}
+    assert "r = " in verdicts.sentence(small[:5])
+    needed = (
+        "leave 2 degrees of freedom and a verdict needs 5, which with 3 methods takes 3 seeds or "
+        'more (SEEDS="0 1 2")'
     )
-    assert (
-        'leave 2 degrees of freedom and a verdict needs 5, which with 3 methods takes 3 seeds or more (SEEDS="0 1 2")'
-        in verdicts.answer(small, rows)
-    )
+    assert needed in verdicts.answer(small, 3)
 
 
-def test_rows_of_a_study():
+def passport(**changes):
+    """A made-up passport of minimum a-0."""
     three = np.array([0.5, 0.4, 0.6])
-    attrs = {"title": "T", "level_units": "1", "variant": ""}
-    result = SimpleNamespace(
-        kind="passport",
-        minimum="a-0",
-        label="a",
-        attrs={"seed": 0},
-        groups={
-            "clean": attrs | {"measurement": "clean", "batchnorm": "stored"},
-            "clean_recomputed": attrs | {"measurement": "clean", "batchnorm": "recomputed"},
-            "noise": attrs | {"measurement": "noise", "batchnorm": "stored"},
-            "curve": attrs | {"measurement": "curve", "batchnorm": "stored"},
-            "local_energy": attrs | {"measurement": "local_energy", "batchnorm": "stored"},
-        },
-        data={
-            "clean/summary/test/accuracy": three[None],
-            "clean_recomputed/summary/test/accuracy": three[None] + 0.1,
-            "clean/test/ece": np.array([0.3]),
-            "noise/levels": np.array([0, 0.8]),
-            "noise/summary/test/mean_accuracy": three,
-            "noise/test/accuracy": np.array([[0.9], [0.1]]),
-            "noise/summary/test/half_accuracy_level": three + [0, 0, np.inf],
-            "curve/test/trace": np.array([7.0]),
-            "local_energy/levels": np.array([0, 0.5, 0.9]),
-            "local_energy/summary/train/loss_change": np.array(
-                [[0, 0, 0], [1, 0, 0], [50, 0, 0.0]]
-            ),
-        },
+    attrs = {"title": "T", "level_units": "1", "variant": "", "batchnorm": "stored"}
+    groups = {
+        name: attrs | {"measurement": name} for name in ("noise", "curve", "local_energy", "clean")
+    }
+    groups["clean_recomputed"] = groups["clean"] | {"batchnorm": "recomputed"}
+    data = {
+        "clean/summary/test/accuracy": three[None],
+        "clean_recomputed/summary/test/accuracy": three[None] + 0.1,
+        "clean/test/ece": np.array([0.3]),
+        "clean/test/ece_se": np.array([0.01]),
+        "noise/levels": np.array([0, 0.8]),
+        "noise/summary/test/mean_accuracy": three,
+        "noise/test/accuracy": np.array([[0.9], [0.1]]),
+        "noise/summary/test/half_accuracy_level": three + [0, 0, np.inf],
+        "curve/test/trace": np.array([7.0]),
+        "local_energy/levels": np.array([0, 0.5, 0.9]),
+        "local_energy/summary/train/loss_change": np.array([[0, 0, 0], [1, 0, 0], [50, 0, 0.0]]),
+    }
+    given = {
+        "path": Path("a-0/passport.h5"),
+        "kind": "passport",
+        "attrs": {"minimum": "a-0", "method": "a", "setting": "a", "seed": 0},
+        "settings": {},
+        "groups": groups,
+        "data": data,
+        "minima": ["a-0"],
+        "methods": ["a"],
+        "seeds": [0],
+    }
+    return Result(**given | changes)
+
+
+def test_values_of_a_study():
+    values = reading.values([passport()])
+
+    def number(**fields):
+        (result,) = values.where(**fields)
+        return result
+
+    clean = number(**MEASURED, source="clean", split="test", name="accuracy")
+    assert (clean.value, clean.low, clean.high) == (0.5, 0.4, 0.6)
+    assert (clean.minimum, clean.method, clean.setting, clean.seed) == ("a-0", "a", "a", 0)
+    assert number(source="clean", batchnorm="recomputed").value == 0.6
+    assert number(source="clean", name="ece", statistic="").value == 0.3
+    assert number(source="clean", name="ece", statistic="se").value == 0.01
+    assert number(source="noise", split="test", name="accuracy").value == 0.5
+    level = number(source="noise", split="test", name="half_accuracy_level")
+    assert level.high == np.inf and level.limit == 0.8
+    assert number(source="noise", name="largest_level").value == 0.8
+    assert number(source="curve", split="test", name="trace").value == 7
+    assert len(values.where(source="noise", name="relative")) == 0
+    part = number(source="local_energy", split="train", name="loss_change", levels="to 0.5")
+    assert part.value == 0.5
+    assert all(value.words for value in values)
+
+
+def test_values_are_filtered_by_fields():
+    values = reading.values([passport()])
+    both = values.where(source=["noise", "curve"])
+    assert {value.source for value in both} == {"noise", "curve"}
+    assert len(both.where(name="trace")) == 1 and not len(both.where(name="tra"))
+    with pytest.raises(KeyError):
+        values.where(sauce="noise")
+    with pytest.raises(ValueError, match="several values a minimum"):
+        values.where(source="clean").by("minimum")  # of which quantity?
+    np.testing.assert_array_equal(
+        values.aligned(["b-0", "a-0"], source="curve", name="trace"), [np.nan, 7]
     )
-    (row,), words = study.rows([result])
-    assert (
-        row["test_accuracy"] == 0.5
-        and row["test_accuracy_low"] == 0.4
-        and row["test_accuracy_recomputed"] == 0.6
-        and row["test_ece"] == 0.3
+
+
+def read_csv(text):
+    """(rows of a summary.csv, its descriptions)."""
+    lines = text.splitlines()
+    described = [line for line in lines if line.startswith("#")]
+    return list(csv.DictReader(line for line in lines if line not in described)), described
+
+
+def test_summary_csv_is_the_pivot_of_the_values():
+    values = reading.values([passport()])
+    text = summary_csv(values)
+    (row,), described = read_csv(text)
+    assert text.startswith("minimum,method,seed,") and text.splitlines()[1].startswith("a-0,a,0,")
+    assert row["test_accuracy"] == "0.5" and row["test_accuracy_low"] == "0.4"
+    assert row["test_accuracy_recomputed"] == "0.6" and row["test_ece"] == "0.3"
+    assert row["noise_test_accuracy"] == "0.5" and row["noise_largest_level"] == "0.8"
+    assert row["noise_test_half_accuracy_level_high"] == "inf"
+    assert row["curve_test_trace"] == "7" and "noise_test_relative" not in row
+    assert row["local_energy_train_loss_change_to_0.5"] == "0.5"
+    assert len(described) == len(row) and "# minimum: " in described[0]
+    assert all(line.split(": ", 1)[1] for line in described)
+    names = [column_name(quantity.fields) for quantity in values.quantities()]
+    assert len(set(names)) == len(names)
+
+
+def test_what_a_minimum_lacks_is_empty_and_what_is_undefined_is_nan():
+    fields = MEASURED | {"source": "clean", "split": "test", "name": "accuracy"}
+    values = Values(
+        [
+            value("a-0", "a", 0, np.nan, fields),
+            value("a-1", "a", 1, 0.5, fields | {"name": "loss"}),
+        ]
     )
-    assert (
-        row["noise_test_accuracy"] == 0.5
-        and row["noise_test_half_accuracy_level_high"] == np.inf
-        and row["noise_largest_level"] == 0.8
+    (first, second), _ = read_csv(summary_csv(values))
+    assert (first["test_accuracy"], first["test_loss"]) == ("nan", "")
+    assert (second["test_accuracy"], second["test_loss"]) == ("", "0.5")
+
+
+def test_tasks_stand_in_names_where_there_are_several():
+    fields = FINETUNED | {"mode": "full", "split": "test", "name": "accuracy"}
+    one, other = (
+        value("a-0", "a", 0, 0.5, fields | {"task": task}) for task in ("digits", "letters")
     )
-    assert (
-        row["curve_test_trace"] == 7
-        and "noise_test_relative" not in row
-        and row["local_energy_train_loss_change_to_0.5"] == 0.5
+    assert "full_test_accuracy" in read_csv(summary_csv(Values([one])))[0][0]
+    (row,), _ = read_csv(summary_csv(Values([one, other])))
+    assert {"digits_full_test_accuracy", "letters_full_test_accuracy"} <= set(row)
+
+
+PRINTABLE = ["=cmd|x", "+1", "-1", "@SUM(A1)", "#comment", 'a,"b', "<script>alert(1)</script>"]
+HOSTILE = [*PRINTABLE, "\t=1", "\r=1"]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_names_are_quoted_in_csv_and_never_a_formula(name):
+    fields = MEASURED | {"source": "x", "group": name, "split": "test", "name": "accuracy"}
+    row = value(f"{name}-0", name, 0, 0.5, fields, words=f"{name},\n=1")
+    text = summary_csv(Values([row]))
+    (read,), described = read_csv(text)
+    assert [read["minimum"].lstrip("'"), read["method"].lstrip("'")] == [f"{name}-0", name]
+    assert len(read) == 4 and len(described) == 4
+    for cell in csv.reader(io.StringIO(text)):
+        assert not any(word.startswith(("=", "+", "-", "@", "\t", "\r")) for word in cell)
+
+
+@pytest.mark.parametrize(
+    "name", [*PRINTABLE, "$x_0", "a$\\frac$b", "&amp;", "{{ 7 * 7 }}", "%s {}"]
+)
+def test_names_are_text_in_html_and_in_figures(name, tmp_path):
+    result = passport(
+        data={"epoch": np.arange(3), "train/accuracy": np.array([0.1, 0.5, 0.9])},
+        path=tmp_path / name.replace("/", "-"),
     )
-    assert set(row) == set(words) and all(words.values())
-    lines = study.csv([row], words).splitlines()
-    assert (
-        len(lines) == len(words) + 2
-        and lines[0].startswith("minimum,method,seed,")
-        and lines[1].startswith("a-0,a,0,")
-        and "# minimum: " in lines[2]
+    result.label, result.attrs["command"] = name, f"python {name}"
+    figure = figures.curves(
+        [result], [figures.Column("train", name)], figures.styles([name]), ["accuracy"]
     )
+    page = Page(tmp_path, name)
+    page.lead(name, "warning")
+    page.finding(name, name)
+    page.heading(name)
+    page.paragraph(name)
+    page.table([["", name], [name, 1], [name]], name, fold=name)
+    page.figure(name, figure, name, [result])
+    page.write()
+    text = (tmp_path / "index.html").read_text()
+    assert "<script" not in text and "49" not in re.sub(r"<svg.*?</svg>", "", text, flags=re.S)
+    shown = html.unescape(text)
+    assert shown.count(name) >= 14
+    (svg,) = (tmp_path / "figures").glob("*.svg")
+    words = [element.text for element in ElementTree.parse(svg).iter() if element.text]
+    assert words.count(name) == 2  # the title and the legend
+    assert len(list((tmp_path / "figures").iterdir())) == 2
 
 
 def test_distance_at_equal_loss():
-    assert study.at_loss(np.array([2, 1, 0.5]), np.array([0, 4, 6.0]), 0.75) == 5
-    assert study.at_loss(np.array([2, 1.0]), np.array([0, 4.0]), 3) == 0 and np.isnan(
-        study.at_loss(np.array([2, 1.0]), np.array([0, 4.0]), 0.5)
+    assert reading.value_at_loss(np.array([2, 1, 0.5]), np.array([0, 4, 6.0]), 0.75) == 5
+    assert reading.value_at_loss(np.array([2, 1.0]), np.array([0, 4.0]), 3) == 0 and np.isnan(
+        reading.value_at_loss(np.array([2, 1.0]), np.array([0, 4.0]), 0.5)
     )
 
 
-def test_figures_take_the_colour_of_the_text_around():
-    text = figures.svg(
-        figures.scatter(
-            [],
-            iter([{"r": 0.5, "verdict": "rises"}]),
-            {"a": "clean"},
-            {"b": "test accuracy"},
-            "full",
-            {},
-        )
+def test_figures_take_the_colour_of_the_text_around(tmp_path):
+    nothing = np.array([])
+    panel = figures.Panel(
+        [], nothing, nothing, nothing, nothing, "clean", "test accuracy", "r = +0.50: rises"
     )
-    assert (
-        text.startswith("<svg")
-        and figures.INK not in text
-        and "currentColor" in text
-        and "r = +0.50: rises" in text
-    )
-    assert text == figures.svg(
-        figures.scatter(
-            [],
-            iter([{"r": 0.5, "verdict": "rises"}]),
-            {"a": "clean"},
-            {"b": "test accuracy"},
-            "full",
-            {},
-        )
-    )
-    assert "<script>" not in page.figure(text, "<script>", [])
+    text = figures.svg(figures.scatter([[panel]], {}))
+    assert text.startswith("<svg") and figures.INK not in text and "currentColor" in text
+    assert "r = +0.50: rises" in text
+    assert text == figures.svg(figures.scatter([[panel]], {}))
 
 
 def test_images_that_stand_both_in_train_and_test_are_said_in_the_report(tmp_path):
@@ -462,7 +564,7 @@ def test_images_that_stand_both_in_train_and_test_are_said_in_the_report(tmp_pat
             file.attrs.update(
                 source="/data/x", classes='["a", "b"]', image_size=8, duplicates=twice
             )
-        said.append(study.pack(tmp_path / "pack.h5"))
+        said.append(study.describe_pack(tmp_path / "pack.h5"))
     assert said == [
         f"x (2 classes at 8 px; 2 train, 1 val, 1 test images{more})"
         for more in ("", ", 3 of which are also in train or val")
