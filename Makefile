@@ -236,8 +236,8 @@ PYTEST = $(PYTHON) -m pytest -q -n auto --dist loadgroup $(TESTS)
 quick: lint
 	$(PYTEST) -m 'not slow and not full'
 lint: | $(READY_TESTS)
-	$(PYTHON) -m ruff check .
-	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m ruff check --no-cache .
+	$(PYTHON) -m ruff format --no-cache --check .
 test: | $(READY_TESTS)
 	$(PYTEST) -m 'not full'
 test-full: | $(READY_TESTS)

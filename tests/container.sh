@@ -82,7 +82,7 @@ echo '# other code' >> "$work/code/common/cli.py"
 timed 'built' build "$work/code"
 timed 'built again after a change of code' build .
 [ "$kind" = buildah ] || $engine image inspect basins --format '{{.Size}}' | awk '{printf "size: %.2f GB\n", $1 / 1e9}'
-timed 'quick tests' run make test TESTS='tests/test_layout.py tests/test_files.py tests/test_training.py'
+timed 'quick tests' run make quick
 timed 'smoke study' run make all PROFILE=smoke
 timed 'smoke study, asked for again' run make all PROFILE=smoke
 run make check PROFILE=smoke
