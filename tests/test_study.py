@@ -1,4 +1,6 @@
-"""The smoke study through make: everything is made once, nothing twice, and a touched script remakes what follows from it alone."""
+"""The smoke study through make: everything is made once, nothing twice, and a touched script
+remakes what follows from it alone.
+"""
 
 import csv
 import html
@@ -66,6 +68,13 @@ def test_the_report_has_one_row_a_minimum(study):
     assert {Path(name).suffix for name in figures} == {".svg", ".pdf"} and "#01" not in page.split(
         "</style>"
     )[1]
+
+
+def test_methods_are_read_from_the_fields_of_files(study):
+    with open(study / "report" / "summary.csv", newline="") as file:
+        rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
+    assert [row["method"] for row in rows] == ["adam", "noisy_adam", "swa", "swa_last"]
+    assert {row["seed"] for row in rows} == {"0"}
 
 
 def test_every_figure_names_its_group_its_command_and_its_n(study):
@@ -220,6 +229,30 @@ def test_an_unfinished_study_and_mixed_code_are_said_on_top(study, tmp_path):
     )
 
 
+def test_the_report_is_the_same_for_the_same_files_in_any_order(study, tmp_path):
+    files = sorted(path for path in study.glob("*/*.h5") if path.parent.name != "data")
+    for name, order in ("a", files), ("b", files[::-1]):
+        made = report(study, study / name, *order)
+        assert made.returncode == 0, made.stderr
+    for name in "index.html", "summary.csv", "results.json":
+        first, second = ((study / folder / name).read_bytes() for folder in "ab")
+        assert first == second, name
+    for folder in "ab":
+        shutil.rmtree(study / folder)
+
+
+def test_a_tuned_setting_is_shown_apart_and_is_no_minimum(study, tmp_path):
+    tuned = [study / "swa-0" / "training.h5", study / "noisy_adam-0" / "finetune-full.h5"]
+    flags = [word for path in tuned for word in ("--tuned", path)]
+    made = report(study, tmp_path, *flags, study / "adam-0" / "training.h5")
+    assert made.returncode == 0, made.stderr
+    page = (tmp_path / "index.html").read_text()
+    assert "Tuning: training-swa" in page and "Tuning: finetune-full" in page
+    with open(tmp_path / "summary.csv", newline="") as file:
+        rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
+    assert [row["minimum"] for row in rows] == ["adam-0"]
+
+
 def test_make_report_names_what_is_missing_and_makes_nothing_else(study, tmp_path):
     asked = make("-n", "report", folder=tmp_path / "empty").stdout
     assert asked.count(" -m ") == 1 and "-m eval.report" in asked
@@ -236,7 +269,7 @@ def test_the_original_report_s_curves_are_drawn_behind_ours(study, tmp_path):
             "--out",
             tmp_path,
             "--reference",
-            "common/paper_curves.json",
+            "eval/report/paper_curves.json",
             *results,
         ],
         cwd=ROOT,

@@ -8,6 +8,7 @@ pivot of this table, with a row a minimum, and the names of its columns are put 
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import NamedTuple
@@ -187,6 +188,8 @@ def _number(value: float) -> str:
 def no_formula(text: str) -> str:
     """Text for a cell that no spreadsheet takes for a formula: with an apostrophe before it.
 
-    A leading # is a comment in summary.csv, and kept from being one in the same way.
+    A leading # is a comment in summary.csv, and kept from being one in the same way; a line break,
+    which readers take for the end of a row, is a space.
     """
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "#")) else text
+    mark = "'" if text.startswith(("=", "+", "-", "@", "\t", "\r", "#")) else ""
+    return mark + re.sub(r"[\r\n]+", " ", text)
