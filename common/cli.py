@@ -25,7 +25,7 @@ class Parser(argparse.ArgumentParser):
     0. `every_rank` is for pretraining, which divides its batches between them.
     """
 
-    def __init__(self, doc: str, every_rank: bool = False, alone: bool = True):
+    def __init__(self, doc: str, every_rank: bool = False):
         if not every_rank and "MASTER_ADDR" in os.environ and os.environ.get("RANK", "0") != "0":
             raise SystemExit(0)
         super().__init__(description=doc, formatter_class=_Formatter, allow_abbrev=False)
@@ -97,7 +97,6 @@ rate = _number(float, 1e-12, 1e6, "a number above 0")
 amount = _number(float, 0, 1e9, "a finite number of 0 or more")
 fraction = _number(float, 0, 1, "a number from 0 to 1")
 severity = _number(float, 0, 5, "a number from 0 to 5")
-whole, points, few = natural, integer(2), integer(1, 255)  # former names
 
 
 def levels(kind: Callable) -> Callable:

@@ -67,9 +67,6 @@ def atomic(path: Path) -> Iterator[Path]:
         unfinished.discard(part)
 
 
-whole = atomic  # its former name
-
-
 def _errno(error: Exception) -> int:
     """The operating system's number of an error, or 0. libhdf5 has it only in its message."""
     if getattr(error, "errno", None):

@@ -23,7 +23,7 @@ def parser(doc: str) -> cli.Parser:
     add("--out", required=True, metavar="FOLDER", help="folder of the minimum")
     add(
         "--seed",
-        type=cli.whole,
+        type=cli.natural,
         default=0,
         help="fixes initial weights and image order for every method alike",
     )
