@@ -24,6 +24,16 @@ import numpy as np
 USER_BLOCK = 512
 PIECE = 1 << 26  # bytes that one thread hashes at a time
 READ_SIZE = 1 << 20  # bytes that a thread has in memory
+UNITS = {  # of the quantities that results hold
+    "accuracy": "fraction",
+    "accuracy_relative": "fraction of clean",
+    "correct_by_image": "correct answers, sum over repeats",
+    "loss": "nats per image",
+    "loss_by_image": "nats, mean over repeats",
+    "loss_change": "nats per image",
+    "lr": "1",
+    "seconds": "s",
+}
 
 unfinished: set[Path] = set()  # what this process has begun to write
 
@@ -150,6 +160,11 @@ def sha256(*values) -> str:
         else:
             update(value)
     return digest.hexdigest()
+
+
+def units(path: str) -> str:
+    """The units of a dataset, whose path ends with a quantity; "1" for any that is not in UNITS."""
+    return UNITS.get(path.split("/")[-1], "1")
 
 
 def scale(group: h5py.Group, name: str, values, units: str) -> h5py.Dataset:

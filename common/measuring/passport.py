@@ -20,15 +20,6 @@ from common.measuring.bench import Bench, add_flags
 from common.measuring.measurement import Group, Measurement, groups, resolve, source_digest
 from common.networks import models
 
-UNITS = {
-    "loss": "nats per image",
-    "accuracy": "fraction",
-    "accuracy_relative": "fraction of clean",
-    "loss_change": "nats per image",
-    "loss_by_image": "nats, mean over repeats",
-    "correct_by_image": "correct answers, sum over repeats",
-}
-
 Groups = dict[str, tuple[dict, dict[str, np.ndarray]]]  # {name: (attributes, {path: array})}
 
 
@@ -199,7 +190,7 @@ def _write_arrays(group: h5py.Group, arrays: dict[str, np.ndarray], level_units:
         if path == "levels":
             continue
         is_level = path.endswith("_level")
-        units = level_units if is_level else UNITS.get(_quantity(path), "1")
+        units = level_units if is_level else files.units(_quantity(path))
         dataset = files.array(group, path, values, units, *axes if values.ndim > 1 else [])
         if path.startswith("summary/"):
             dataset.attrs["columns"] = "value, low, high" + (

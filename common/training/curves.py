@@ -7,8 +7,6 @@ from common import files
 from common.training import processes
 from common.training.run import Run
 
-UNITS = {"loss": "nats per image", "accuracy": "fraction", "lr": "1", "seconds": "s"}
-
 
 class Running:
     """Mean loss and accuracy over the steps of an epoch, as presented and in train mode.
@@ -47,5 +45,5 @@ def write(file, curves: dict[str, list]):
     for name, values in curves.items():
         if name != "epoch":
             values = np.asarray(values)
-            units = UNITS.get(name.split("/")[-1], "1")
+            units = files.units(name)
             files.array(file, name, values, units, *[None] * (values.ndim - 1), epoch)
