@@ -1,35 +1,39 @@
-"""Tuning: a table of the settings that `make tune` tried, by accuracy on the val split at the last epoch.
+"""Tuning: a table of the settings that `make tune` tried, by accuracy on the val split at the last
+epoch.
 
-The choice is written into the profile by hand: with 1,000 val images, settings less than 0.012 apart (one standard error) are equal.
-The test split plays no part: pretraining never measures it, and finetuning is run with --measure-on val.
+The choice is written into the profile by hand: with 1,000 val images, settings less than 0.012
+apart (one standard error) are equal. The test split plays no part: pretraining never measures it,
+and finetuning is run with --measure-on val.
 """
 
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 from common import cli, files
 
 SHOWN = "lr", "batch_size", "sigma", "swa_lr"
 
 
-def row(path):
-    """(what was tuned, {setting: value}, val accuracy, train accuracy), accuracies at the last epoch (for swa: of the average)."""
+class Trial(NamedTuple):
+    """A setting that was tried; accuracies are those at the end (for swa: of the average)."""
+
+    what: str  # the method, or "finetune" and the mode
+    settings: dict[str, float]
+    val_accuracy: float
+    train_accuracy: float
+
+
+def read(path: Path) -> Trial:
+    """The trial of a training.h5, or, as a mean over runs, of a file of finetuning."""
     with files.read(path) as file:
         settings = json.loads(file.attrs["settings"])
-        chosen = {name: settings[name] for name in SHOWN if name in settings}
+        shown = {name: settings[name] for name in SHOWN if name in settings}
         if file.attrs["kind"] == "training":
-            return (
-                file.attrs["method"],
-                chosen,
-                float(file["final/val_accuracy"][()]),
-                float(file["final/train_accuracy"][()]),
-            )
-        return (
-            f"finetune {file.attrs['mode']}",
-            chosen,
-            file["val/accuracy"][:, -1].mean(),
-            file["train/accuracy"][:, -1].mean(),
-        )
+            val, train = (file[f"final/{split}_accuracy"][()] for split in ("val", "train"))
+            return Trial(file.attrs["method"], shown, float(val), float(train))
+        val, train = (file[f"{split}/accuracy"][:, -1].mean() for split in ("val", "train"))
+        return Trial(f"finetune {file.attrs['mode']}", shown, val, train)
 
 
 def main():
@@ -41,14 +45,17 @@ def main():
         type=Path,
         help="training.h5 and finetune files of the settings tried",
     )
-    rows = [row(path) for path in parser.parse_args().files]
-    for tuned in dict.fromkeys(name for name, *_ in rows):
-        tried = sorted((found for found in rows if found[0] == tuned), key=lambda found: -found[2])
-        print(f"{tuned}: val accuracy of {len(tried)} settings, the best first")
-        for place, (_, settings, val, train) in enumerate(tried):
-            words = " ".join(f"{name}={value:g}" for name, value in settings.items())
+    trials = [read(path) for path in parser.parse_args().files]
+    for what in dict.fromkeys(trial.what for trial in trials):
+        best_first = sorted(
+            (trial for trial in trials if trial.what == what), key=lambda trial: -trial.val_accuracy
+        )
+        print(f"{what}: val accuracy of {len(best_first)} settings, the best first")
+        for trial in best_first:
+            settings = " ".join(f"{name}={value:g}" for name, value in trial.settings.items())
+            mark = "   <- best on val" if trial is best_first[0] else ""
             print(
-                f"  {val:.4f}  (train {train:.4f})  {words}{'   <- best on val' if place == 0 else ''}"
+                f"  {trial.val_accuracy:.4f}  (train {trial.train_accuracy:.4f})  {settings}{mark}"
             )
 
 
