@@ -177,6 +177,7 @@ def make(folder, *arguments):
     )
 
 
+@pytest.mark.slow
 def test_a_second_make_in_a_folder_stops_and_names_the_first_even_where_that_one_was_killed(
     tmp_path,
 ):
