@@ -231,7 +231,7 @@ $(TUNED_MODES:%=$A/tune/finetune-%.h5): $A/tune/finetune-%.h5: finetune/$$(call 
 .PRECIOUS: $(MINIMA:%=$A/%/weights.safetensors) $(TUNED_METHODS:%=$A/tune/%/weights.safetensors) $(SEEDS:%=$A/swa-%/last.safetensors) \
            $(REPORTED) $(TUNINGS) $A/data/pretrain.h5 $A/data/finetune.h5 $A/report/index.html
 
-# As many workers as there are cores; tests of an xdist_group share one of them. tests/conftest.py says what slow and full are.
+# As many workers as there are cores. tests/conftest.py says what slow and full are.
 PYTEST = $(PYTHON) -m pytest -q -n auto --dist loadgroup $(TESTS)
 quick: lint
 	$(PYTEST) -m 'not slow and not full'

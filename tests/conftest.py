@@ -1,9 +1,8 @@
 """What the tests share: a small pack of made-up images, a minimum trained on it, and scripts run in
 this process as `python -m` would run them.
 
-`make quick` leaves out what is marked `slow` (more than two seconds of CPU, its fixtures counted),
-`make test` leaves out what is marked `full` (minutes). A test without a mark is in both. Tests that
-share a costly fixture of their module are one `xdist_group`, so that one worker makes it.
+`make quick` leaves out what is marked `slow` (more than two seconds of CPU, or COSTLY), `make test`
+leaves out what is marked `full` (minutes). A test without a mark is in both.
 """
 
 import fcntl
@@ -42,6 +41,19 @@ PAPERS = "\n".join(
 # The make that runs the tests is not the make that they run.
 for name in "MAKEFLAGS", "MFLAGS", "MAKELEVEL":
     os.environ.pop(name, None)
+
+
+# Fixtures that take long to make. What uses one is slow, and in one worker with the others in its
+# file that do: it is made once.
+COSTLY = {"alone", "environment", "passport", "study", "uninterrupted"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if COSTLY & set(item.fixturenames):
+            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.xdist_group(item.module.__name__))
 
 
 @pytest.hookimpl(tryfirst=True)

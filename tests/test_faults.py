@@ -48,7 +48,6 @@ def uninterrupted(tmp_path_factory):
 
 
 @pytest.mark.full
-@pytest.mark.xdist_group("kill")
 @pytest.mark.parametrize("number", range(3))
 def test_a_killed_study_ends_as_one_that_nobody_killed(number, uninterrupted):
     """Bit by bit, also with another -j. `python -m tests.kill` does it 30 times."""
