@@ -11,19 +11,15 @@ import time
 
 import numpy as np
 import pytest
+from compare import values
 from conftest import PAPERS, ROOT
 from safetensors.numpy import load_file
-from test_ranks import arrays
 
 from tests import slurm
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.xdist_group("slurm"),
-    pytest.mark.skipif(
-        bool(slurm.missing()), reason=f"no {slurm.missing()} here: Debian's package is slurm-wlm"
-    ),
-]
+pytestmark = pytest.mark.skipif(
+    bool(slurm.missing()), reason=f"no {slurm.missing()} here: Debian's package is slurm-wlm"
+)
 STUDY = [
     "make",
     "-j4",
@@ -88,7 +84,7 @@ def contents(folder):
     return {
         str(path.relative_to(folder)): load_file(path)
         if path.suffix == ".safetensors"
-        else arrays(path)
+        else values(path)
         for path in folder.rglob("*")
         if path.suffix in (".h5", ".safetensors")
     }
@@ -99,8 +95,8 @@ def identical(one, other):
     assert one.keys() == other.keys() and len(one) == 6
     for path in one:
         assert one[path].keys() == other[path].keys(), path
-        for name, values in one[path].items():
-            np.testing.assert_array_equal(values, other[path][name], err_msg=f"{path} {name}")
+        for name, array in one[path].items():
+            np.testing.assert_array_equal(array, other[path][name], err_msg=f"{path} {name}")
 
 
 @pytest.fixture(scope="module")
