@@ -57,6 +57,7 @@ def test_fgsm_is_foolbox_s_and_torchattacks_s(folded, net, batch):
         same(image, torchattacks.FGSM(net, eps=epsilon)(*batch), net, batch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [10, 20])
 def test_pgd_is_foolbox_s_and_torchattacks_s(steps, net, batch):
     batch = [values[:4] for values in batch]
@@ -73,6 +74,7 @@ def test_pgd_is_foolbox_s_and_torchattacks_s(steps, net, batch):
         same(image, other(*batch), net, batch)
 
 
+@pytest.mark.slow
 def test_pgd_starts_anywhere_within_epsilon_and_beats_fgsm(net, batch):
     images, labels = batch
     starts = attacked(pgd.perturb, net, batch, steps=0)

@@ -73,7 +73,6 @@ def test_clean_accuracy_has_its_binomial_error():
     assert high - p == pytest.approx(1.96 * error, rel=0.1)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("repeat_std", [0.0, 0.5])
 def test_intervals_cover_the_truth(repeat_std):
     """Loss = image + repeat + noise; a repeat's own effect is what weight noise has. The mean over
