@@ -1,4 +1,6 @@
-"""One run on several processes (gloo, CPU): the numbers are those of one process, and a rank that dies takes the job with it."""
+"""One run on several processes (gloo, CPU): the numbers are those of one process, and a rank that
+dies takes the job with it.
+"""
 
 import json
 import os
@@ -8,11 +10,11 @@ import subprocess
 import sys
 import time
 
-import h5py
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, SHORT, make_pack, run
+from compare import values
+from conftest import ROOT, SHORT
 
 from common.training import processes
 
@@ -54,23 +56,9 @@ def go(*command, timeout=120):
     return done.returncode, done.stdout, done.stderr
 
 
-def arrays(path):
-    """{path: array} of an HDF5 file, seconds apart."""
-    found = {}
-    with h5py.File(path) as file:
-        file.visititems(
-            lambda name, item: (
-                found.update({name: item[()]})
-                if isinstance(item, h5py.Dataset) and "seconds" not in name
-                else None
-            )
-        )
-    return found
-
-
 def same(one, other, tolerance=1e-6):
     """Asserts that two files' arrays agree to a relative tolerance."""
-    a, b = arrays(one), arrays(other)
+    a, b = values(one), values(other)
     assert a.keys() == b.keys()
     for name in a:
         np.testing.assert_allclose(a[name], b[name], rtol=tolerance, atol=tolerance, err_msg=name)
@@ -124,7 +112,7 @@ def test_two_gpus_with_synchronised_batchnorm_train_as_one(pack_file, tmp_path):
         )
         assert status == 0, errors
     one, two = (
-        arrays(path / "training.h5")["running/loss"]
+        values(path / "training.h5")["running/loss"]
         for path in sorted(tmp_path.iterdir(), key=lambda path: len(path.name))
     )
     np.testing.assert_allclose(one, two, rtol=1e-3)
@@ -153,119 +141,33 @@ def test_a_killed_rank_ends_the_job_and_another_number_of_ranks_goes_on(alone, p
     same(alone / "training.h5", out / "training.h5")
 
 
-SEVERAL = """
+SCRIPTS_IN_TURN = """
 import json, runpy, sys
-processes.end = processes.wait  # one group for all
 for words in json.loads(sys.argv[1]):
     sys.argv = words
     runpy.run_module(words[0], run_name="__main__", alter_sys=True)
 """
 
 
-def test_finetuning_and_measuring_too(tmp_path, monkeypatch):
-    """Images enough for several blocks, and several batches of BatchNorm's statistics."""
-    pack_file, minimum, results = (
-        make_pack(tmp_path / "pack.h5", train=600, test=300, size=16),
-        tmp_path / "adam-0",
-        [],
-    )
-    with monkeypatch.context() as patch:
-        run(patch, "train.adam", *SHORT, "--epochs", 1, "--data", pack_file, "--out", minimum)
-    for launch in PYTHON, torchrun(2):
-        folder = tmp_path / str(len(launch))
+def test_what_measures_compares_and_finetunes_runs_whole_on_rank_0(pack_file, minimum, tmp_path):
+    """Under torchrun it is done once, and gives the bits of one process."""
+    commands = {
+        "passport.h5": f"eval.battery --minimum {minimum} clean "
+        "hessian --hessian-images 50 --hessian-iterations 1 --hessian-vectors 1",
+        "line.h5": f"eval.line --minima {minimum} {minimum} --points 2",
+        "full.h5": f"finetune.full --minimum {minimum} --epochs 1 --runs 2 --batch-size 16",
+    }
+    for name, launch in ("one", PYTHON), ("two", torchrun(2)):
+        folder = tmp_path / name
         folder.mkdir()
-        status, said, errors = go(
-            *launch,
-            "-c",
-            SEVERAL,
-            json.dumps(
-                [
-                    [
-                        *words,
-                        "--data",
-                        str(pack_file),
-                        "--device",
-                        "cpu",
-                        "--out",
-                        str(folder / name),
-                    ]
-                    for name, *words in (
-                        (
-                            "passport.h5",
-                            "eval.battery",
-                            "--minimum",
-                            str(minimum),
-                            "--batchnorm-images",
-                            "600",
-                            "--precision",
-                            "float32",
-                            "clean",
-                            "gaussian_noise",
-                            "--gaussian-noise-levels",
-                            "0,0.1",
-                            "--gaussian-noise-repeats",
-                            "1",
-                            "local_energy",
-                            "--local-energy-levels",
-                            "0,0.2",
-                            "--local-energy-repeats",
-                            "1",
-                            "hessian",
-                            "--hessian-images",
-                            "100",
-                            "--hessian-iterations",
-                            "2",
-                            "--hessian-vectors",
-                            "2",
-                            "adaptive_sharpness",
-                            "--adaptive-sharpness-images",
-                            "256",
-                            "--adaptive-sharpness-steps",
-                            "2",
-                            "--adaptive-sharpness-draws",
-                            "2",
-                        ),
-                        (
-                            "pair.h5",
-                            "eval.pair",
-                            "--minima",
-                            str(minimum),
-                            str(minimum),
-                            "--images",
-                            "300",
-                            "--batchnorm-images",
-                            "600",
-                            "--points",
-                            "2",
-                        ),
-                        (
-                            "finetune-full.h5",
-                            "finetune.full",
-                            "--minimum",
-                            str(minimum),
-                            "--epochs",
-                            "1",
-                            "--runs",
-                            "2",
-                            "--batch-size",
-                            "60",
-                            "--precision",
-                            "float32",
-                        ),
-                    )
-                ]
-            ),
-        )
+        flags = ["--data", str(pack_file), "--device", "cpu", "--precision", "float32", "--out"]
+        scripts = [[*words.split(), *flags, str(folder / file)] for file, words in commands.items()]
+        status, said, errors = go(*launch, "-c", SCRIPTS_IN_TURN, json.dumps(scripts))
         assert status == 0, errors
-        results.append(folder)
-    same(results[0] / "passport.h5", results[1] / "passport.h5", 1e-4)
-    same(results[0] / "pair.h5", results[1] / "pair.h5", 1e-4)
-    one, two = (arrays(folder / "finetune-full.h5") for folder in results)
-    assert two["train/loss"].shape == (2, 2)  # from here on each process normalises its own images
-    np.testing.assert_allclose(one["train/loss"][:, 0], two["train/loss"][:, 0], rtol=1e-5)
-    assert not [
-        path.name for path in results[1].iterdir() if "part" in path.name or "resume" in path.name
-    ]
+        assert said.count("adam-0 clean:") == 1 and said.count("run 2/2 epoch 1/1") == 1, said
+        assert sorted(path.name for path in folder.iterdir()) == sorted(commands)
+    for file in commands:
+        same(tmp_path / "one" / file, tmp_path / "two" / file, tolerance=0)
 
 
 def test_what_cannot_be_is_one_line(pack_file, tmp_path):
@@ -284,7 +186,10 @@ def test_what_cannot_be_is_one_line(pack_file, tmp_path):
 
 
 def test_more_processes_than_gpus_is_one_line(monkeypatch):
-    monkeypatch.setattr(processes, "WORLD", 4)
+    monkeypatch.setattr(processes, "WORLD", 1)  # put back: start sets it
+    monkeypatch.setattr(processes, "RANK", 0)
+    for name, value in ("MASTER_ADDR", "localhost"), ("WORLD_SIZE", "4"), ("RANK", "0"):
+        monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     with pytest.raises(SystemExit, match="--nproc-per-node 4: more processes than the 2 GPUs"):
@@ -296,39 +201,34 @@ def test_scripts_for_one_process_run_once(pack_file, tmp_path):
     assert status == 0 and said.count("1 file") == 1, (said, errors)
 
 
-def test_statistics_over_ranks_are_those_of_one(tmp_path):
+def test_batchnorm_statistics_are_averaged_by_each_process_s_share(tmp_path):
+    """3 processes with 5, 5 and 6 of 16 images; rank r has seen a mean of r and a variance of 2r.
+
+    A layer in eval mode keeps its own.
+    """
     program = """
 import sys, torch
-from common import devices
-from common.images import packs
-from common.networks import batchnorm, models
 from common.training import processes
-pack = packs.load(sys.argv[1], devices.choose("cpu"))
-net = torch.nn.SyncBatchNorm.convert_sync_batchnorm(models.build("resnet18", 5, 0))
-batchnorm.recompute(net, pack, pack.indices("train"), batch_size=16)  # 4 batches of 16 and one of 6
-if processes.FIRST:
-    torch.save([value for value in net.buffers() if value.is_floating_point()], sys.argv[2])
+processes.start("cpu")
+net = torch.nn.Sequential(torch.nn.BatchNorm2d(1), torch.nn.BatchNorm2d(1).eval())
+rows = processes.rows(16)
+for layer in net:
+    layer.running_mean.fill_(processes.RANK)
+    layer.running_var.fill_(2 * processes.RANK)
+processes.average_statistics(net, (rows.stop - rows.start) / 16)
+print(processes.RANK, *(value.item() for value in net.buffers() if value.is_floating_point()))
 processes.end()
 """
-    pack = make_pack(tmp_path / "pack.h5")
-    for launch in PYTHON, torchrun(2):
-        status, _, errors = go(*launch, "-c", program, pack, tmp_path / str(len(launch)))
-        assert status == 0, errors
-    one, two = (
-        torch.load(path, weights_only=True)
-        for path in sorted(tmp_path.iterdir(), key=lambda path: len(path.name))
-        if path.name.isdigit()
-    )
-    assert len(one) == 40
-    for a, b in zip(one, two):
-        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+    status, said, errors = go(*torchrun(3), "-c", program)
+    assert status == 0, errors
+    mean = (0 * 5 + 1 * 5 + 2 * 6) / 16
+    assert said.split() == ["0", *map(str, (mean, 2 * mean, 0.0, 0.0))]  # rank 0 alone is heard
 
 
 def test_each_recipe_has_a_gpu_of_its_own(tmp_path):
     """Six commands on two devices: never two at once on one; a killed one frees its device."""
-    claim = "mkdir {0}/busy-$CUDA_VISIBLE_DEVICES; sleep 0.3; rmdir {0}/busy-$CUDA_VISIBLE_DEVICES; echo $CUDA_VISIBLE_DEVICES".format(
-        tmp_path
-    )
+    busy = f"{tmp_path}/busy-$CUDA_VISIBLE_DEVICES"
+    claim = f"mkdir {busy}; sleep 0.3; rmdir {busy}; echo $CUDA_VISIBLE_DEVICES"
     environment = os.environ | {"TMPDIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": "3,5,7"}
 
     def start(command):

@@ -8,10 +8,10 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from compare import values
 from conftest import SHORT, run, words
 from PIL import Image
 from safetensors.torch import load_file
-from test_ranks import arrays
 
 from common import files
 from common.images import packs
@@ -51,7 +51,7 @@ def both_ways(monkeypatch, pack_file):
                     patch.setattr(packs.Pack, "read", counted)
                 run(patch, script, "--data", pack_file, "--out", out(from_disk), *flags)
             assert bool(batches) == from_disk
-            outputs.append(arrays(result(out(from_disk))))
+            outputs.append(values(result(out(from_disk))))
         return outputs
 
     return go
@@ -59,9 +59,9 @@ def both_ways(monkeypatch, pack_file):
 
 def identical(one, other):
     assert one.keys() == other.keys() and one
-    for name, values in one.items():
-        is_float = np.asarray(values).dtype.kind == "f"
-        assert np.array_equal(values, other[name], equal_nan=is_float), name
+    for name, array in one.items():
+        is_float = np.asarray(array).dtype.kind == "f"
+        assert np.array_equal(array, other[name], equal_nan=is_float), name
 
 
 @pytest.mark.slow

@@ -1,20 +1,20 @@
-"""The loop and the methods: golden losses, resume, seeds, and what each method must and must not do."""
+"""The loop and the methods: golden losses, resume, seeds, what a method must and must not do."""
 
 import io
 import shutil
-from types import SimpleNamespace
 
 import h5py
 import numpy as np
 import pytest
 import torch
 import torchvision
+from compare import values
 from conftest import SHORT, make_pack, run, words
 from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from common import devices, files, replay, seeds
+from common import devices, files, provenance, replay, seeds
 from common.images import packs
 from common.networks import models, weights
 from common.training import checkpoint, finetuning, loop, pretraining
@@ -27,27 +27,10 @@ GOLDEN = {"adam": 0.85153, "noisy_adam": 0.79800, "swa": 0.85153}
 
 
 def train(monkeypatch, method, pack_file, out, *flags):
-    run(
-        monkeypatch,
-        f"train.{method}",
-        "--data",
-        pack_file,
-        "--out",
-        out,
-        *SHORT,
-        *EXTRA.get(method, []),
-        *flags,
-    )
-    with h5py.File(out / "training.h5") as file:
-        curves = {}
-        file.visititems(
-            lambda name, item: (
-                curves.update({name: item[()]})
-                if isinstance(item, h5py.Dataset) and name != "seconds"
-                else None
-            )
-        )
-    return curves, load_file(out / "weights.safetensors")
+    """Runs a method; returns its curves and its weights."""
+    flags = ["--data", pack_file, "--out", out, *SHORT, *EXTRA.get(method, []), *flags]
+    run(monkeypatch, f"train.{method}", *flags)
+    return values(out / "training.h5"), load_file(out / "weights.safetensors")
 
 
 @pytest.mark.parametrize("method", words("METHODS"))
@@ -124,7 +107,7 @@ def test_a_checkpoint_of_other_data_or_code_or_a_damaged_one_is_not_continued(
     if changed == "data":
         pack_file = make_pack(tmp_path / "other.h5", train=80)
     elif changed == "code":
-        monkeypatch.setattr(files, "code", lambda: "another")
+        monkeypatch.setattr(provenance, "code", lambda: "another")
     elif changed == "a flipped bit":
         content = bytearray((tmp_path / "adam-0" / "resume.h5").read_bytes())
         content[len(content) // 2] ^= 1
@@ -158,7 +141,7 @@ def test_noisy_adam_runs_one_train_mode_forward_a_step(pack_file, tmp_path, monk
     trained = train(monkeypatch, "noisy_adam", pack_file, tmp_path / "noisy_adam-0")[1]
     steps = 2 * (70 // 16)
     assert len(seen) == steps
-    # BatchNorm counts its own train-mode forward passes: whatever ran beside the step would show here.
+    # BatchNorm counts its forward passes in train mode: whatever ran beside the step shows here.
     assert trained["bn1.num_batches_tracked"] == steps
     assert all(images.min() >= 0 and images.max() <= 1 for images in seen)
 
@@ -287,7 +270,9 @@ def test_finetuning_makes_only_missing_runs(pack_file, minimum, tmp_path, monkey
 
 
 def test_distance_and_path_against_the_steps_themselves(pack_file, minimum, tmp_path, monkeypatch):
-    """Three steps of a known length: the path is their sum, the distance what lies between first and last; also when the run was resumed."""
+    """Four steps of known lengths: the path is their sum, the distance what lies between first and
+    last; also when the run was resumed.
+    """
     args = finetuning.parser("").parse_args(
         [
             "--data",
@@ -301,41 +286,42 @@ def test_distance_and_path_against_the_steps_themselves(pack_file, minimum, tmp_
             *SHORT,
         ]
     )
-    curves = []
+    results = []
     for interrupted in False, True:
-        run_ = next(finetuning.runs(args, __file__))
-        optimizer = torch.optim.SGD(run_.model.parameters(), lr=1.0)
+        tuned = next(finetuning.runs(args, __file__))
+        optimizer = torch.optim.SGD(tuned.model.parameters(), lr=1.0)
+        distances = finetuning.Distances(tuned.model)
+        start = tuned.model.bn1
+        length = torch.cat([start.weight, start.bias]).double().norm().item()
 
-        def positions(first, last):
-            """Moves the first BatchNorm's weight: an axis an epoch, 3 then 4 long, by way of an optimizer's steps."""
+        def positions(first, last, model=tuned.model, optimizer=optimizer):
+            """Moves the first BatchNorm's weight by way of an optimizer's steps: along an axis an
+            epoch, 3 then 4 long.
+            """
             if first == 0:
-                yield SimpleNamespace(epoch=0, last=True)
+                yield loop.Position(epoch=0, last=True)
             for epoch in range(first, last):
                 for _ in range(2):
                     optimizer.zero_grad()
                     gradient = torch.zeros(64)
                     gradient[epoch] = -(3 + epoch) / 2
-                    run_.model.bn1.weight.grad = gradient
+                    model.bn1.weight.grad = gradient
                     optimizer.step()
-                yield SimpleNamespace(epoch=epoch + 1, last=True)
+                yield loop.Position(epoch=epoch + 1, last=True)
 
-        finetuning.record(run_, positions(0, 1 if interrupted else 2))
+        distances.follow(positions(0, 1 if interrupted else 2), tuned.curves)
         if interrupted:
-            finetuning.record(run_, positions(1, 2))
-        curves.append({name: values for name, values in run_.curves.items() if "/" in name})
-        length = (
-            torch.cat([run_.origin["bn1.weight"], run_.origin["bn1.bias"]]).double().norm().item()
-        )
-    assert curves[0].keys() == curves[1].keys() and all(
-        curves[0][name] == pytest.approx(curves[1][name], rel=1e-6) for name in curves[0]
-    )
+            distances.follow(positions(1, 2), tuned.curves)
+        results.append({name: values for name, values in tuned.curves.items() if "/" in name})
+    straight, resumed = results
+    assert straight.keys() == resumed.keys()
+    for name in straight:
+        assert straight[name] == pytest.approx(resumed[name], rel=1e-6), name
     for group in "all", "batchnorm", "bn1", "with_head":
-        assert curves[0][f"distance/{group}"] == pytest.approx([0, 3, 5], rel=1e-6) and curves[0][
-            f"path/{group}"
-        ] == pytest.approx([0, 3, 7], rel=1e-6)
-    assert curves[0]["distance/weights"] == [0, 0, 0] and curves[0][
-        "distance_relative/bn1"
-    ] == pytest.approx([0, 3 / length, 5 / length])
+        assert straight[f"distance/{group}"] == pytest.approx([0, 3, 5], rel=1e-6)
+        assert straight[f"path/{group}"] == pytest.approx([0, 3, 7], rel=1e-6)
+    assert straight["distance/weights"] == [0, 0, 0]
+    assert straight["distance_relative/bn1"] == pytest.approx([0, 3 / length, 5 / length])
 
 
 @pytest.mark.parametrize(
@@ -363,7 +349,7 @@ def test_an_unfinished_run_leaves_no_minimum(pack_file, tmp_path, monkeypatch):
 
 
 def test_resnet18_is_torchvision_s():
-    """The same names, initial weights and logits; what `build` made of it at any seed before it was written here."""
+    """The same names, initial weights and logits."""
     ours = models.build("resnet18", 50, seed=3)
     torch.manual_seed(3)
     theirs = torchvision.models.resnet18(num_classes=50)
@@ -377,20 +363,22 @@ def test_resnet18_is_torchvision_s():
 
 
 class Tape(TorchDispatchMode):
-    """A CUDA graph's rules, on a CPU: the operations of one call are written down with their tensors, and a replay runs them again on these very
-    tensors, without any Python of the step. What is written down is also run: a replay right after recording does nothing."""
+    """A CUDA graph's rules, on a CPU: the operations of one call are written down with their
+    tensors, and a replay runs them again on these very tensors, without any Python of the step.
 
-    def __init__(self, body):
+    Other than a graph's, a recording also runs: the replay right after it does nothing.
+    """
+
+    def __init__(self, step, inputs):
         super().__init__()
         self.calls, self.fresh = [], True
         with self:
-            body()
+            self.outputs = step(*inputs)
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         out = function(*args, **(kwargs or {}))
-        assert function is not torch.ops.aten._local_scalar_dense.default, (
-            "a step that asks for a value waits for the device"
-        )
+        asks_for_a_value = function is torch.ops.aten._local_scalar_dense.default
+        assert not asks_for_a_value, "a step that asks for a value waits for the device"
         self.calls.append((function, args, kwargs or {}, out))
         return out
 
@@ -402,9 +390,8 @@ class Tape(TorchDispatchMode):
             for function, args, kwargs, out in self.calls:
                 for old, new in zip(*map(tree_leaves, (out, function(*args, **kwargs)))):
                     if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():
-                        old.detach().view(new.shape).copy_(
-                            new
-                        )  # its shape may have been changed in place since
+                        # Its shape may have been changed in place since.
+                        old.detach().view(new.shape).copy_(new)
 
 
 class Taped(replay.Replayed):
@@ -412,15 +399,17 @@ class Taped(replay.Replayed):
 
     tapes = []
 
-    def __init__(self, body, generator, enabled):
-        super().__init__(body, generator, True)
+    def __init__(self, step, generator, enabled):
+        super().__init__(step, generator, enabled=True)
 
-    def warm_up(self):
-        self.body()
+    def warm_up(self, *inputs):
+        return self.step(*inputs)
 
     def record(self):
-        self.tapes.append(Tape(self.body))
-        return self.tapes[-1]
+        tape = Tape(self.step, self.inputs)
+        self.tapes.append(tape)
+        self.outputs = tape.outputs
+        return tape
 
 
 @pytest.mark.parametrize(
@@ -429,9 +418,8 @@ class Taped(replay.Replayed):
     + [f"finetune.{name}" for name in words("MODES")],
 )
 def test_a_whole_step_replays_as_one_graph(script, pack_file, minimum, tmp_path, monkeypatch):
-    """Forward, noise, backward, update, path and metrics, recorded once and replayed, give what they give step by step, to the last bit.
-
-    So do images that are read from the file between the replays.
+    """Forward, noise, backward, update and path, recorded once and replayed, give what they give
+    step by step, to the last bit. So do images that are read from the file between the replays.
     """
     results = []
     for way in ["plain", "replayed", "read"][: 3 if script == "train.noisy_adam" else 2]:
@@ -441,40 +429,21 @@ def test_a_whole_step_replays_as_one_graph(script, pack_file, minimum, tmp_path,
         if way == "read":
             monkeypatch.setattr(packs, "room", lambda device: 1)
         out = tmp_path / way
-        own = (
-            ["--minimum", minimum, "--out", out / "runs.h5", "--runs", 1]
-            if "finetune" in script
-            else ["--out", out]
-        )
-        run(
-            monkeypatch,
-            script,
-            "--data",
-            pack_file,
-            *own,
-            *SHORT,
-            *EXTRA.get(script.split(".")[1], []),
-            "--decay-from",
-            0.1,
-        )
-        with h5py.File(next(out.glob("*.h5"))) as file:
-            curves = {}
-            file.visititems(
-                lambda name, item: (
-                    curves.update({name: item[()]})
-                    if isinstance(item, h5py.Dataset) and name != "seconds"
-                    else None
-                )
-            )
+        places = ["--out", out]
+        if "finetune" in script:
+            places = ["--minimum", minimum, "--out", out / "runs.h5", "--runs", 1]
+        flags = [*SHORT, *EXTRA.get(script.split(".")[1], []), "--decay-from", 0.1]
+        run(monkeypatch, script, "--data", pack_file, *places, *flags)
+        curves = values(next(out.glob("*.h5")))
         results.append(
             (curves, load_file(out / "weights.safetensors") if "train" in script else {})
         )
     assert len(Taped.tapes) == 1 and len(Taped.tapes[0].calls) > 500 and not Taped.tapes[0].fresh
     for replayed in results[1:]:
-        for own, other in zip(results[0], replayed):
-            assert own.keys() == other.keys()
-            for name in own:
-                np.testing.assert_array_equal(own[name], other[name], name)
+        for expected, found in zip(results[0], replayed):
+            assert expected.keys() == found.keys()
+            for name in expected:
+                np.testing.assert_array_equal(found[name], expected[name], name)
 
 
 def test_a_compiled_step_is_the_step(pack_file, tmp_path, monkeypatch):
@@ -485,7 +454,7 @@ def test_a_compiled_step_is_the_step(pack_file, tmp_path, monkeypatch):
     def compiled(run, *args, **keywords):
         torch._dynamo.reset()
         run.model.compile(backend="aot_eager", fullgraph=True)
-        return fit(run, *args, **keywords)
+        fit(run, *args, **keywords)
 
     monkeypatch.setattr(loop, "fit", compiled)
     curves, saved = train(monkeypatch, "noisy_adam", pack_file, tmp_path / "compiled")
