@@ -23,7 +23,7 @@ from common.images import packs
 from common.measuring import passport
 from common.networks import models
 from common.training import checkpoint, finetuning
-from eval.report import study
+from eval.report.results import load as load_result
 from tests.conftest import make_pack
 
 SECONDS = 5  # beyond this a reader hangs
@@ -38,7 +38,9 @@ def results(path, kind, **attrs):
             kind=kind,
             minimum="adam-0",
             method="adam",
+            setting="adam",
             mode="full",
+            task="digits",
             target=0.95,
             epoch_target_reached=1.0,
             **attrs,
@@ -112,6 +114,8 @@ def minimum(path):
         arch="squeezenet1_1",
         classes=["a", "b", "ü"],
         image_size=32,
+        method="adam",
+        setting="adam",
         seed=0,
         data="d",
         code="c",
@@ -141,7 +145,7 @@ def targets(folder):
         ),
         "report": (
             results(folder / "training.h5", "training"),
-            lambda path: str(study.load(path)),
+            lambda path: str(load_result(path)),
             (),
         ),
         "checkpoint": (saved(folder / "resume.h5"), resumed, (0,)),
