@@ -14,11 +14,7 @@ from common.networks import weights
 
 TITLE = "Straight line between two minima"
 SOURCE = "the original report; BatchNorm recomputed as in Garipov et al. 2018, arXiv 1802.10026"
-UNITS = {
-    "t": "position on the line: 0 the first minimum, 1 the second",
-    "loss": "nats per image",
-    "accuracy": "fraction",
-}
+UNITS = {"t": "position on the line: 0 the first minimum, 1 the second"}
 AXIS = "t"
 OPTIONS = {"points": (cli.integer(2), 51, "equidistant points on the line, both ends included")}
 

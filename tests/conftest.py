@@ -45,7 +45,7 @@ for name in "MAKEFLAGS", "MFLAGS", "MAKELEVEL":
 
 # Fixtures that take long to make. What uses one is slow, and in one worker with the others in its
 # file that do: it is made once.
-COSTLY = {"alone", "environment", "passport", "study", "uninterrupted"}
+COSTLY = {"alone", "environment", "other_minimum", "passport", "study", "uninterrupted"}
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups

@@ -57,11 +57,6 @@ for name in PERTURBING:
         SMALL += [f"{flag}-repeats", "1" if name == "pgd" else "2"]
 
 
-def shares_passport(test):
-    """Marks a test that needs the passport, or the second minimum: one worker makes them."""
-    return pytest.mark.slow(pytest.mark.xdist_group("passport")(test))
-
-
 @pytest.fixture(scope="module")
 def battery(pack_file, minimum):
     """The flags of a battery of all measurements, as small as they can be."""
@@ -107,7 +102,6 @@ def by_split(file, group):
     return [(split, file[group][split]) for split in ("train", "test") if split in file[group]]
 
 
-@shares_passport
 @pytest.mark.parametrize("name", PERTURBING)
 def test_level_0_is_clean_to_the_last_bit(name, passport):
     with h5py.File(passport) as file:
@@ -144,7 +138,6 @@ def test_what_is_skipped_at_level_0_would_change_nothing(name, pack, bench):
     assert torch.equal(next(noisy), weight)
 
 
-@shares_passport
 def test_a_passport_says_what_it_holds_and_where_it_comes_from(passport):
     parts = ("conv1", "layer1", "layer2", "layer3", "layer4", "fc")
     with h5py.File(passport) as file:
@@ -203,7 +196,6 @@ def levels_agree_with_images(file, group):
         assert all((values[..., 1] <= values[..., 2]).all() for values in summary.values())
 
 
-@shares_passport
 def test_clean_is_the_mean_over_images(passport, pack, minimum):
     net, index = models.load(minimum / "weights.safetensors")[0], pack.subset("test", IMAGES)
     with torch.no_grad():
@@ -479,7 +471,6 @@ def compare(pack_file, minimum, other_minimum, tmp_path, monkeypatch):
     return compare
 
 
-@shares_passport
 def test_a_line_s_ends_are_its_endpoints(compare, passport):
     with h5py.File(compare("line", "--points", 3)) as line, h5py.File(passport) as clean:
         for path, name in ("path", "clean"), ("path_recomputed", "clean_recomputed"):
@@ -491,7 +482,6 @@ def test_a_line_s_ends_are_its_endpoints(compare, passport):
         assert line["path/train/loss"][1] != line["path_recomputed/train/loss"][1]
 
 
-@shares_passport
 def test_a_distance_says_of_what(compare, minimum, other_minimum):
     a, b = (models.load(folder / "weights.safetensors")[0] for folder in (minimum, other_minimum))
     with h5py.File(compare("distance")) as distance:
@@ -505,7 +495,6 @@ def test_a_distance_says_of_what(compare, minimum, other_minimum):
         assert distance["distance/all/raw"][()] == pytest.approx(squares**0.5, rel=1e-12)
 
 
-@shares_passport
 def test_a_comparison_says_what_it_holds_and_where_it_comes_from(compare):
     with h5py.File(compare("distance")) as file:
         attrs = dict(file.attrs)
@@ -533,7 +522,6 @@ def test_only_minima_of_the_same_task_are_compared(pack_file, minimum, tmp_path,
     assert not (tmp_path / "distance.h5").exists()
 
 
-@shares_passport
 def test_the_middle_of_a_line_needs_recomputed_statistics(pack, minimum, other_minimum):
     """The report's straight lines used interpolated ones, which are those of no network."""
     a, b = (models.load(folder / "weights.safetensors")[0] for folder in (minimum, other_minimum))
@@ -544,7 +532,6 @@ def test_the_middle_of_a_line_needs_recomputed_statistics(pack, minimum, other_m
     assert ((middle.layer1[0].bn1.running_var / interpolated - 1).abs() > 0.1).any()
 
 
-@shares_passport
 def test_the_battery_takes_over_what_is_there(battery, passport, tmp_path, monkeypatch, capsys):
     out = tmp_path / "passport.h5"
     shutil.copy(passport, out)
@@ -589,7 +576,6 @@ def test_fingerprints_depend_on_all_code_that_makes_numbers():
     assert left == {"common"} | others
 
 
-@shares_passport
 @pytest.mark.parametrize(
     "flags, message",
     [
@@ -613,7 +599,6 @@ def test_a_bad_request_is_one_line_and_leaves_the_passport(
     assert passport.read_bytes() == before
 
 
-@shares_passport
 def test_the_passport_of_another_minimum_is_refused_and_left(
     pack_file, minimum, passport, tmp_path, monkeypatch
 ):

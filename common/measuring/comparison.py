@@ -3,7 +3,8 @@
 A comparison is a file `eval/NAME.py`. It gives
 
     TITLE, SOURCE        what it is called, and where it comes from
-    UNITS                {name: units} of its datasets, by the last word of their paths
+    UNITS                {name: units} of its datasets, by the last word of their paths, where
+                         common.files does not know them
     compare(bench, a, b)
         {path: value}, the datasets of its file: a number, an array or a list; or {name: number},
         written as an array whose attribute `names` says which is which. `a` and `b` are the two
@@ -124,7 +125,7 @@ def write(file: h5py.File, results: dict, units: dict[str, str], axis: str | Non
     for path in sorted(results, key=lambda path: not is_axis(path, axis)):  # axes come first
         value = results[path]
         folder, _, word = path.rpartition("/")
-        unit = units.get(word, "1")
+        unit = units.get(word) or files.units(word)
         if is_axis(path, axis):
             group = file.require_group(folder)
             axes[folder] = files.scale(group, word, value, unit)
