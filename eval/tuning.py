@@ -1,5 +1,4 @@
-"""Tuning: a table of the settings that `make tune` tried, by accuracy on the val split at the last
-epoch.
+"""Tuning: a table of the settings that `make tune` tried, by accuracy on val at the last epoch.
 
 The choice is written into the profile by hand: with 1,000 val images, settings less than 0.012
 apart (one standard error) are equal. The test split plays no part: pretraining never measures it,
@@ -7,33 +6,45 @@ and finetuning is run with --measure-on val.
 """
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+
+import h5py
 
 from common import cli, files
 
-SHOWN = "lr", "batch_size", "sigma", "swa_lr"
+SHOWN = ("lr", "batch_size", "sigma", "swa_lr")
 
 
-class Trial(NamedTuple):
-    """A setting that was tried; accuracies are those at the end (for swa: of the average)."""
+@dataclass(frozen=True)
+class Tried:
+    """One setting, and what came of it."""
 
-    what: str  # the method, or "finetune" and the mode
-    settings: dict[str, float]
-    val_accuracy: float
-    train_accuracy: float
+    what: str  # was tuned: a method, or "finetune" and a mode
+    settings: dict[str, float]  # of SHOWN, those that it has
+    val: float  # accuracy at the last epoch
+    train: float
 
 
-def read(path: Path) -> Trial:
-    """The trial of a training.h5, or, as a mean over runs, of a file of finetuning."""
+def read(path: Path) -> Tried:
+    """The setting of one file; SystemExit with one line where it is missing or damaged."""
     with files.read(path) as file:
         settings = json.loads(file.attrs["settings"])
         shown = {name: settings[name] for name in SHOWN if name in settings}
         if file.attrs["kind"] == "training":
-            val, train = (file[f"final/{split}_accuracy"][()] for split in ("val", "train"))
-            return Trial(file.attrs["method"], shown, float(val), float(train))
-        val, train = (file[f"{split}/accuracy"][:, -1].mean() for split in ("val", "train"))
-        return Trial(f"finetune {file.attrs['mode']}", shown, val, train)
+            what = file.attrs["method"]
+        else:
+            what = f"finetune {file.attrs['mode']}"
+        return Tried(what, shown, accuracy(file, "val"), accuracy(file, "train"))
+
+
+def accuracy(file: h5py.File, split: str) -> float:
+    """Accuracy at the last epoch: of pretraining that of the weights that were saved, which may be
+    an average; of finetuning the mean over runs.
+    """
+    if file.attrs["kind"] == "training":
+        return float(file[f"final/{split}_accuracy"][()])
+    return float(file[f"{split}/accuracy"][:, -1].mean())
 
 
 def main():
@@ -45,18 +56,16 @@ def main():
         type=Path,
         help="training.h5 and finetune files of the settings tried",
     )
-    trials = [read(path) for path in parser.parse_args().files]
-    for what in dict.fromkeys(trial.what for trial in trials):
-        best_first = sorted(
-            (trial for trial in trials if trial.what == what), key=lambda trial: -trial.val_accuracy
+    tried = [read(path) for path in parser.parse_args().files]
+    for what in dict.fromkeys(setting.what for setting in tried):
+        ranked = sorted(
+            (setting for setting in tried if setting.what == what), key=lambda setting: -setting.val
         )
-        print(f"{what}: val accuracy of {len(best_first)} settings, the best first")
-        for trial in best_first:
-            settings = " ".join(f"{name}={value:g}" for name, value in trial.settings.items())
-            mark = "   <- best on val" if trial is best_first[0] else ""
-            print(
-                f"  {trial.val_accuracy:.4f}  (train {trial.train_accuracy:.4f})  {settings}{mark}"
-            )
+        print(f"{what}: val accuracy of {len(ranked)} settings, the best first")
+        for place, setting in enumerate(ranked):
+            words = " ".join(f"{name}={value:g}" for name, value in setting.settings.items())
+            mark = "" if place else "   <- best on val"
+            print(f"  {setting.val:.4f}  (train {setting.train:.4f})  {words}{mark}")
 
 
 if __name__ == "__main__":
