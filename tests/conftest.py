@@ -70,14 +70,9 @@ def pytest_runtest_setup(item):
 def words(name, *variables):
     """A list of the Makefile, as make itself expands it, given values for other variables."""
     rule = f"print: ; @echo $({name})"
-    asked = subprocess.run(
-        ["make", "-s", "--no-print-directory", f"--eval={rule}", "print", "PYTHON=python"]
-        + list(variables),
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+    command = ["make", "-s", "--no-print-directory", f"--eval={rule}", "print", "PYTHON=python"]
+    command += variables
+    asked = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     return asked.stdout.split()
 
 

@@ -53,14 +53,13 @@ def relative(path):
 
 @pytest.mark.parametrize("path", sources("common"), ids=relative)
 def test_imports_of_common_point_downwards(path):
-    folder = relative(path.parent)
-    modules = {module for folder_, module in ours(path) if folder_ == "common"}
-    assert {folder_ for folder_, _ in ours(path)} <= {"common"}
-    if folder == "common":
+    room = relative(path.parent)
+    if room == "common":
         allowed = {"networks"} if path.name == "check.py" else set()  # a script
     else:
-        allowed = BELOW[folder] | {Path(folder).name}
-    assert modules <= allowed | set(GROUND)
+        allowed = BELOW[room] | {Path(room).name}
+    assert {folder for folder, _ in ours(path)} <= {"common"}
+    assert {module for _, module in ours(path)} <= allowed | set(GROUND)
 
 
 @pytest.mark.parametrize("path", sources(*SCRIPTS), ids=relative)
