@@ -27,8 +27,12 @@ class Tried:
 
 
 def read(path: Path) -> Tried:
-    """The setting of one file; SystemExit with one line where it is missing or damaged."""
+    """The setting of one file; SystemExit with one line where it is missing or damaged, or was not
+    measured on val.
+    """
     with files.read(path) as file:
+        if "val/accuracy" not in file:
+            raise SystemExit(f"{path}: has no accuracy on val; make tune measures there")
         settings = json.loads(file.attrs["settings"])
         shown = {name: settings[name] for name in SHOWN if name in settings}
         if file.attrs["kind"] == "training":

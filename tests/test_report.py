@@ -17,7 +17,7 @@ import pytest
 from simulate import simulated
 
 from common import files
-from eval.report import cells, claims, figures, reading, statistics, study, verdicts
+from eval.report import cells, claims, figures, reading, results, statistics, study, verdicts
 from eval.report.page import Page
 from eval.report.results import Result
 from eval.report.table import FINETUNED, MEASURED, Value, Values, column_name, summary_csv
@@ -570,3 +570,47 @@ def test_images_that_stand_both_in_train_and_test_are_said_in_the_report(tmp_pat
         f"x (2 classes at 8 px; 2 train, 1 val, 1 test images{more})"
         for more in ("", ", 3 of which are also in train or val")
     ]
+
+
+def training(path, **changes):
+    """A small file of pretraining; an attribute that is None is left out."""
+    attrs = {
+        "kind": "training",
+        "minimum": "adam-0",
+        "method": "adam",
+        "setting": "adam",
+        "seed": 0,
+        "settings": json.dumps({"epochs": 2}),
+    } | changes
+    with files.write(path) as file:
+        file["epoch"], file["train/accuracy"] = np.arange(2), np.array([0.1, 0.9])
+        file.attrs.update({name: value for name, value in attrs.items() if value is not None})
+    return path
+
+
+def test_what_a_minimum_is_stands_in_its_file_and_not_in_its_folder(tmp_path):
+    result = results.load(training(tmp_path / "a-1--b" / "x.h5", method="swa_last", seed=7))
+    assert (result.minimum, result.label, result.seeds) == ("adam-0", "swa_last", [7])
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"kind": "pack"}, "not a result of the study"),
+        ({"method": None}, "has no attribute 'method'; remove it and run make again"),
+    ],
+)
+def test_what_is_no_result_is_one_line(changes, words, tmp_path):
+    path = training(tmp_path / "training.h5", **changes)
+    with pytest.raises(SystemExit) as refused:
+        results.load(path)
+    assert str(refused.value).startswith(f"{path}: {words}") and "\n" not in str(refused.value)
+
+
+def test_a_setting_that_was_not_measured_on_val_is_named(tmp_path, capsys):
+    good, bad = (training(tmp_path / name) for name in ("good.h5", "bad.h5"))
+    with pytest.raises(SystemExit, match="bad.h5: has no accuracy on val"):
+        results.read([good], [bad], partial=False)
+    kept, tuned, problems = results.read([good], [bad], partial=True)
+    assert [result.path for result in kept] == [good] and not tuned and len(problems) == 1
+    assert "left out: " in capsys.readouterr().err

@@ -4,12 +4,10 @@ index.html, figures/ (SVG and PDF), summary.csv (a row a minimum) and results.js
 comes from the files named; their kind is read from their contents.
 """
 
-import json
 from pathlib import Path
 
 from common import cli
-from eval.report import claims as claims_text
-from eval.report import figures, results, verdicts
+from eval.report import figures, results
 from eval.report.page import Page, write
 from eval.report.sections import (
     answer,
@@ -45,7 +43,7 @@ def main():
     ):
         section.add(study, page)
     write(args.out / "summary.csv", summary_csv(study.values))
-    write(args.out / "results.json", results_json(study))
+    write(args.out / "results.json", study.as_json())
     page.write()
     show(study)
     print(args.out / "index.html")
@@ -109,30 +107,6 @@ def read(args) -> Study:
         packs=" and ".join(packs) or "data not named",
         reference=figures.published(args.reference),
     )
-
-
-def results_json(study: Study) -> str:
-    """results.json: verdicts and claims for machines; NaN and infinity, not in JSON, are null."""
-    keys = "kind", "seed", "commit", "code", "device", "command"
-    everything = {
-        "question": QUESTION,
-        "profile": study.profile,
-        "data": study.packs,
-        "notes": study.notes,
-        "null": "not a number, or no bound",
-        "alpha": verdicts.ALPHA,
-        "verdicts": study.tests,
-        "how verdicts are reached": verdicts.METHOD,
-        "claims": study.claims,
-        "how claims are decided": claims_text.METHOD,
-        "files": [
-            {"path": str(result.path)} | {key: result.attrs[key] for key in keys}
-            for result in [*study.results, *study.tuned]
-        ],
-    }
-    text = json.dumps(everything, default=float)
-    numbers = json.loads(text, parse_constant=lambda constant: None)
-    return json.dumps(numbers, indent=1) + "\n"
 
 
 def show(study: Study):

@@ -125,13 +125,12 @@ def read(
 
     What cannot be read is a problem, one line, which ends the report unless it is `partial`.
     """
-    results, problems = [], []
+    results, tried, problems = [], [], []
     for path in paths:
-        _collect(path, results, problems)
+        _collect(path, load, results, problems)
     results, misplaced = _one_of_each(results)
-    tried = []
     for path in tuned:
-        _collect(path, tried, problems)
+        _collect(path, load_tuned, tried, problems)
     problems += misplaced
     if problems and not (partial and (results or tried)):
         hint = ["--partial (make report PARTIAL=1) reports the rest"] if results or tried else []
@@ -141,8 +140,16 @@ def read(
     return sorted(results, key=_order), sorted(tried, key=_order), problems
 
 
-def _collect(path: Path, results: list[Result], problems: list[str]):
-    """Adds the result of `path` to `results`, or what is wrong with it to `problems`."""
+def load_tuned(path: Path) -> Result:
+    """Reads the file of a setting that was tried, which is chosen by its accuracy on val."""
+    result = load(path)
+    if "val/accuracy" not in result.data:
+        raise SystemExit(f"{path}: has no accuracy on val; make tune measures there")
+    return result
+
+
+def _collect(path: Path, load: Callable, results: list[Result], problems: list[str]):
+    """Adds what `load` makes of `path` to `results`, or what is wrong with it to `problems`."""
     try:
         results.append(load(path))
     except SystemExit as error:

@@ -152,6 +152,29 @@ class Study:
             *self._short_of_target(),
         ]
 
+    def as_json(self) -> str:
+        """results.json, for machines; NaN and infinity, which JSON lacks, are null."""
+        keys = "kind", "seed", "commit", "code", "device", "command"
+        everything = {
+            "question": QUESTION,
+            "profile": self.profile,
+            "data": self.packs,
+            "notes": self.notes,
+            "null": "not a number, or no bound",
+            "alpha": verdicts.ALPHA,
+            "verdicts": self.tests,
+            "how verdicts are reached": verdicts.METHOD,
+            "claims": self.claims,
+            "how claims are decided": claims.METHOD,
+            "files": [
+                {"path": str(result.path)} | {key: result.attrs[key] for key in keys}
+                for result in [*self.results, *self.tuned]
+            ],
+        }
+        text = json.dumps(everything, default=float)
+        numbers = json.loads(text, parse_constant=lambda constant: None)
+        return json.dumps(numbers, indent=1) + "\n"
+
     def _unfinished(self) -> Iterator[str]:
         """Files and seeds that some minima have and others lack."""
         have = {
