@@ -7,5 +7,5 @@ THREADS  = 4
 JOBS     = 3
 PRETRAIN_DATA = $(call quoted,$(IMAGENET)) --image-size 112 --classes 50
 FINETUNE_DATA = $(call quoted,$(or $(CIFAR),cifar10:$A/data/cifar10)) --image-size 112 --val-per-class 500
-REPORT   = --reference common/paper_curves.json
+REPORT   = --reference eval/report/paper_curves.json
 TUNE     = --epochs 10

@@ -106,6 +106,12 @@ def test_studies_rest_on_more_than_one_run_of_each_method(profile):
     assert len(words("SEEDS", f"PROFILE={profile}", "IMAGENET=x")) >= 2
 
 
+@pytest.mark.parametrize("profile", ["small", "paper"])
+def test_a_profile_s_reference_is_there(profile):
+    flags = words("REPORT", f"PROFILE={profile}", "IMAGENET=x")
+    assert (ROOT / flags[flags.index("--reference") + 1]).is_file()
+
+
 def test_nothing_unpickles_freely():
     for path in sources("common", *SCRIPTS):
         text = path.read_text()

@@ -546,6 +546,16 @@ def test_distance_at_equal_loss():
     )
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_way_of_no_length_has_no_straightness():
+    """As of a linear probe: nothing but the head moves."""
+    still, moved = [[0.0, 0.0], [0.0, 3.0]], [[0.0, 0.0], [0.0, 4.0]]
+    for runs, expected in ([1], 0.75), ([0, 1], np.nan):
+        data = {"distance/all": np.array(still)[runs], "path/all": np.array(moved)[runs]}
+        (quantity,) = reading.straightness(SimpleNamespace(data=data))
+        np.testing.assert_equal(quantity["value"], expected)
+
+
 def test_figures_take_the_colour_of_the_text_around(tmp_path):
     nothing = np.array([])
     panel = figures.Panel(

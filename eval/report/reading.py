@@ -273,9 +273,10 @@ def at_equal_loss(result: Result, loss: float) -> Iterator[dict]:
 
 
 def straightness(result: Result) -> Iterator[dict]:
-    """How straight the way was."""
+    """How straight the way was; undefined where nothing but the head moved."""
     if "path/all" in result.data:
-        fractions = result.data["distance/all"][:, -1] / result.data["path/all"][:, -1]
+        distance, path = (result.data[f"{kind}/all"][:, -1] for kind in ("distance", "path"))
+        fractions = np.divide(distance, path, out=np.full_like(path, np.nan), where=path > 0)
         yield {
             "name": "straightness",
             "value": np.mean(fractions),
