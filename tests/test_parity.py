@@ -57,10 +57,20 @@ def test_fgsm_is_foolbox_s_and_torchattacks_s(folded, net, batch):
         same(image, torchattacks.FGSM(net, eps=epsilon)(*batch), net, batch)
 
 
-@pytest.mark.slow
+@pytest.fixture(scope="module")
+def small_net():
+    """A network of random weights: 180 steps of an attack cost little on it."""
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 16, 3, 2), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 32, 3, 2), nn.ReLU()
+    )
+    net.extend([nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(128, 5)])
+    return net.double().eval().requires_grad_(False)
+
+
 @pytest.mark.parametrize("steps", [10, 20])
-def test_pgd_is_foolbox_s_and_torchattacks_s(steps, net, batch):
-    batch = [values[:4] for values in batch]
+def test_pgd_is_foolbox_s_and_torchattacks_s(steps, small_net, batch):
+    net = small_net
     ours = attacked(pgd.perturb, net, batch, steps=steps, random_start=False)
     trusted = foolbox.PyTorchModel(net, bounds=(0, 1), device="cpu")
     attack = foolbox.attacks.LinfProjectedGradientDescentAttack(

@@ -6,6 +6,7 @@ model.load_state_dict(safetensors.torch.load_file("weights.safetensors"), strict
 """
 
 import json
+import math
 from pathlib import Path
 
 import safetensors
@@ -136,7 +137,7 @@ def save(path: Path, state: dict[str, Tensor], **metadata):
     # metadata changes from run to run: the header is written again, sorted.
     end = 8 + int.from_bytes(content[:8], "little")
     header = json.dumps(json.loads(content[8:end]), sort_keys=True).encode()
-    header += b" " * (-len(header) % 8)
+    header = header.ljust(8 * math.ceil(len(header) / 8))  # tensors begin at a multiple of 8
     with files.atomic(path) as part:
         part.write_bytes(len(header).to_bytes(8, "little") + header + content[end:])
 
