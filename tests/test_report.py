@@ -22,7 +22,7 @@ from eval.report.page import Page
 from eval.report.results import Result
 from eval.report.table import FINETUNED, MEASURED, Value, Values, column_name, summary_csv
 
-FULL = study.Finetuning("digits", "full", "full", [])
+FULL = reading.Finetuning("digits", "full", "full", [])
 
 
 def value(minimum, method, seed, number, fields, **more):
@@ -327,7 +327,7 @@ def test_the_smallest_lr_is_held_against_the_best_of_the_larger():
     assert claims.inside(claims.smallest_lr([tried(1e-4, 0.5)])) == "open"
 
 
-PROBE = study.Finetuning("digits", "linear_probe", "linear_probe", [])
+PROBE = reading.Finetuning("digits", "linear_probe", "linear_probe", [])
 
 
 def measured(names, values, methods, seeds):

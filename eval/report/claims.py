@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from eval.report import statistics
-from eval.report.reading import PARTIAL_MEANS
+from eval.report.reading import PARTIAL_MEANS, Finetuning
 from eval.report.results import SPLITS, Result, grouped
 from eval.report.table import FINETUNED, MEASURED, Value, Values
 
@@ -188,7 +188,11 @@ def spread(words: str, values: list[float], region, was: float = NAN) -> dict:
 
 
 def claims(
-    values: Values, results: list[Result], tuned: list[Result], published: dict, finetuning
+    values: Values,
+    results: list[Result],
+    tuned: list[Result],
+    published: dict,
+    finetuning: Finetuning | None,
 ) -> list[dict]:
     """Every claim as {"claim", "parts", "verdict"}.
 

@@ -22,6 +22,7 @@ TEMPLATES = jinja2.Environment(
     autoescape=True,
     trim_blocks=True,
     lstrip_blocks=True,
+    keep_trailing_newline=True,
     undefined=jinja2.StrictUndefined,
 )
 LONG, MIDDLE = 60, 18  # characters of a cell from which it may wrap, at which width

@@ -6,12 +6,13 @@ minima: they have no row in the table, and sections read them as they are.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from eval.report import statistics
 from eval.report.results import SPLITS, Result, grouped
-from eval.report.table import Value, Values
+from eval.report.table import FINETUNED, Value, Values
 
 # Datasets of clean images, and of a perturbation's summary: {dataset: (name, words)}.
 CLEAN = {"loss": ("loss", "loss (nats per image)"), "accuracy": ("accuracy", "accuracy")}
@@ -66,6 +67,21 @@ MOVED = {
 }
 
 
+@dataclass(frozen=True)
+class Finetuning:
+    """All files of one mode of finetuning on one task."""
+
+    task: str
+    mode: str
+    label: str  # the mode, and the task where there are several
+    results: list[Result]
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """What its values at the last epoch are filtered by."""
+        return FINETUNED | {"task": self.task, "mode": self.mode}
+
+
 def values(results: list[Result]) -> Values:
     """The tidy table of a study."""
     finetuned = [result for result in results if result.kind == "finetune"]
@@ -97,6 +113,17 @@ def values(results: list[Result]) -> Values:
 def finetuning_of(result: Result) -> tuple[str, str]:
     """The task and the mode of a finetuning."""
     return result.task, result.attrs["mode"]
+
+
+def finetunings(results: list[Result]) -> list[Finetuning]:
+    """Finetuning by task and mode, in order of appearance."""
+    finetuned = [result for result in results if result.kind == "finetune"]
+    members = grouped(finetuned, finetuning_of)
+    several = len({task for task, _ in members}) > 1
+    return [
+        Finetuning(task, mode, f"{mode} on {task}" if several else mode, group)
+        for (task, mode), group in members.items()
+    ]
 
 
 def pretraining(result: Result) -> Iterator[dict]:

@@ -6,7 +6,6 @@ The report reads nothing but the files it is given: titles, units and sources ar
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -14,28 +13,14 @@ import numpy as np
 
 from common import files
 from eval.report import claims, figures, reading, verdicts
+from eval.report.reading import Finetuning
 from eval.report.results import Result, grouped
-from eval.report.table import FINETUNED, MEASURED, Values
+from eval.report.table import MEASURED, Values
 
 QUESTION = "Do more robust minima make better starting points for finetuning?"
 PUBLISHED = Path(__file__).with_name("paper_curves.json")
 # Flags that differ between files that are compared.
 WHERE = ("seed", "minimum", "minima", "out", "run", "device")
-
-
-@dataclass(frozen=True)
-class Finetuning:
-    """All files of one mode of finetuning on one task."""
-
-    task: str
-    mode: str
-    label: str  # the mode, and the task where there are several
-    results: list[Result]
-
-    @property
-    def fields(self) -> dict[str, str]:
-        """What its values at the last epoch are filtered by."""
-        return FINETUNED | {"task": self.task, "mode": self.mode}
 
 
 class Study:
@@ -79,12 +64,7 @@ class Study:
     @cached_property
     def finetunings(self) -> list[Finetuning]:
         """Finetuning by task and mode, in order of appearance."""
-        members = grouped(self.of_kind("finetune"), reading.finetuning_of)
-        several = len({task for task, _ in members}) > 1
-        return [
-            Finetuning(task, mode, f"{mode} on {task}" if several else mode, results)
-            for (task, mode), results in members.items()
-        ]
+        return reading.finetunings(self.results)
 
     @cached_property
     def asked(self) -> Finetuning | None:

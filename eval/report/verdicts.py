@@ -7,9 +7,11 @@ import itertools
 from collections.abc import Iterator
 
 import numpy as np
+import pandas as pd
 
 from eval.report import statistics
-from eval.report.table import MEASURED, Values
+from eval.report.reading import Finetuning
+from eval.report.table import MEASURED, Quantity, Values
 
 # The robustness of a minimum, by its key in results.json: words, and the fields that say which
 # values they are. On test images, but for local energy, which is about train loss: more of it is
@@ -78,12 +80,12 @@ METHOD = (
 )
 
 
-def outcome_fields(finetuning, outcome: str) -> dict[str, str]:
+def outcome_fields(finetuning: Finetuning, outcome: str) -> dict[str, str]:
     """The fields of one of OUTCOMES in one finetuning."""
     return finetuning.fields | OUTCOMES[outcome][-1]
 
 
-def family(values: Values, finetuning) -> list[dict]:
+def family(values: Values, finetuning: Finetuning) -> list[dict]:
     """All PREDICTORS x OUTCOMES of one finetuning, each a dict.
 
     The correlation within methods (statistics.correlation), Holm's p, what was needed to see one,
@@ -104,7 +106,9 @@ def family(values: Values, finetuning) -> list[dict]:
     return tests
 
 
-def _test(values: Values, minima, finetuning, outcome: str, predictor: str) -> dict:
+def _test(
+    values: Values, minima: pd.DataFrame, finetuning: Finetuning, outcome: str, predictor: str
+) -> dict:
     """One predictor against one outcome, without Holm's correction."""
     names, methods, seeds = (list(minima[field]) for field in ("minimum", "method", "seed"))
     x = values.aligned(names, **PREDICTORS[predictor][1])
@@ -219,7 +223,7 @@ def lines(tests: list[dict]) -> Iterator[list]:
         ]
 
 
-def differences(values: Values, finetuning) -> Iterator[list]:
+def differences(values: Values, finetuning: Finetuning | None) -> Iterator[list]:
     """Lines of a table: every pair of methods, the difference of each predictor and outcome.
 
     Paired by seed, with Student's 95 % interval. `finetuning` may be None: no outcomes.
@@ -253,7 +257,7 @@ def _difference(values: Values, first: list[str], second: list[str], fields: dic
     return interval(mean, low, high, digits=4 if fields["name"] == "distance_relative" else 3)
 
 
-def exploratory(values: Values, finetuning) -> list[tuple]:
+def exploratory(values: Values, finetuning: Finetuning) -> list[tuple[Quantity, list[dict]]]:
     """Everything else that was measured on minima against the outcomes of one finetuning.
 
     [(quantity, [correlation of each outcome])]: no correction, no verdict.

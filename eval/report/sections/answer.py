@@ -6,6 +6,7 @@ from eval.report import figures, statistics, verdicts
 from eval.report.page import Page
 from eval.report.results import grouped
 from eval.report.study import Finetuning, Study
+from eval.report.table import Quantity
 
 
 def add(study: Study, page: Page):
@@ -99,7 +100,7 @@ def exploratory(study: Study, page: Page):
     )
 
 
-def title(quantity) -> str:
+def title(quantity: Quantity) -> str:
     """What a quantity is, in a sentence."""
     values = list(quantity.by_minimum.values())
     return values[-1].words
