@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from conftest import run
 from simulate import simulated
 
 from common import files
@@ -582,7 +583,7 @@ def test_images_that_stand_both_in_train_and_test_are_said_in_the_report(tmp_pat
     ]
 
 
-def training(path, **changes):
+def training(path, val=False, **changes):
     """A small file of pretraining; an attribute that is None is left out."""
     attrs = {
         "kind": "training",
@@ -591,11 +592,39 @@ def training(path, **changes):
         "setting": "adam",
         "seed": 0,
         "settings": json.dumps({"epochs": 2}),
+        "target": 0.95,
+        "epoch_target_reached": np.nan,
+        **dict.fromkeys(("code", "commit", "device", "command", "versions"), "made up"),
     } | changes
     with files.write(path) as file:
-        file["epoch"], file["train/accuracy"] = np.arange(2), np.array([0.1, 0.9])
+        file["epoch"] = np.arange(2)
+        for split in ("train", "val") if val else ("train",):
+            file[f"{split}/accuracy"] = np.array([0.1, 0.9])
+            file[f"{split}/loss"] = np.array([2.0, 0.1])
         file.attrs.update({name: value for name, value in attrs.items() if value is not None})
     return path
+
+
+def test_a_report_of_hostile_names(tmp_path, monkeypatch):
+    method, minimum, device = "=cmd|x", '<script>alert("1,2")</script>', "<b>$x_1$</b>"
+    path = training(
+        tmp_path / "x.h5", val=True, method=method, minimum=minimum, device=device, command=minimum
+    )
+    other = training(tmp_path / "y.h5", val=True, minimum=f"{minimum}2")
+    out = tmp_path / "out"
+    run(monkeypatch, "eval.report", "--out", out, "--profile", minimum, path, other)
+    page = (out / "index.html").read_text()
+    assert "<script" not in page and "<b>$" not in page
+    text = html.unescape(re.sub(r"<[^>]*>", "", page))
+    assert text.count(minimum) >= 4 and method in text and device in text
+    svg = ElementTree.parse(out / "figures" / "pretraining.svg")
+    assert method in [element.text for element in svg.iter()]
+    rows, _ = read_csv((out / "summary.csv").read_text())
+    assert {(row["minimum"], row["method"]) for row in rows} == {
+        (minimum, "'=cmd|x"),
+        (f"{minimum}2", "adam"),
+    }
+    assert json.loads((out / "results.json").read_text())["profile"] == minimum
 
 
 def test_what_a_minimum_is_stands_in_its_file_and_not_in_its_folder(tmp_path):
