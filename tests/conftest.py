@@ -43,17 +43,13 @@ for name in "MAKEFLAGS", "MFLAGS", "MAKELEVEL":
     os.environ.pop(name, None)
 
 
-# Fixtures that take long to make. What uses one is slow, and in one worker with the others in its
-# file that do: it is made once.
+# Fixtures that take long to make: what uses one is slow.
 COSTLY = {"alone", "environment", "other_minimum", "passport", "study", "uninterrupted"}
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if COSTLY & set(item.fixturenames):
-            item.add_marker(pytest.mark.slow)
-            item.add_marker(pytest.mark.xdist_group(item.module.__name__))
+def pytest_itemcollected(item):
+    if COSTLY & set(item.fixturenames):
+        item.add_marker(pytest.mark.slow)
 
 
 @pytest.hookimpl(tryfirst=True)
