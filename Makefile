@@ -231,8 +231,8 @@ $(TUNED_MODES:%=$A/tune/finetune-%.h5): $A/tune/finetune-%.h5: finetune/$$(call 
 .PRECIOUS: $(MINIMA:%=$A/%/weights.safetensors) $(TUNED_METHODS:%=$A/tune/%/weights.safetensors) $(SEEDS:%=$A/swa-%/last.safetensors) \
            $(REPORTED) $(TUNINGS) $A/data/pretrain.h5 $A/data/finetune.h5 $A/report/index.html
 
-# As many workers as there are cores. A file's tests share a worker, and so what its fixtures make; files are taken by name, since the last
-# ones take no longer than others. tests/conftest.py says what slow and full are.
+# As many workers as there are cores. The tests of a file share one, and so what its fixtures make. (By number of tests, the default order,
+# the longest files would come last.) tests/conftest.py says what slow and full are.
 PYTEST = $(PYTHON) -m pytest -q -n auto --dist loadfile --no-loadscope-reorder $(TESTS)
 quick: lint
 	$(PYTEST) -m 'not slow and not full'
