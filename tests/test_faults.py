@@ -331,6 +331,7 @@ def test_what_cannot_be_written_is_one_line_and_what_was_there_stays(
     assert not any(".part" in path or path.endswith(name) for path in left), left
 
 
+@pytest.mark.slow
 def test_without_permission_it_is_one_line(pack_file, minimum, tmp_path):
     other = ["setpriv", "--reuid=65534", "--clear-groups"] if os.getuid() == 0 else []
     tmp_path.chmod(0o555)

@@ -402,6 +402,7 @@ def test_the_battery_tells_names_from_the_values_of_flags():
     assert list(named(line.split())) == ["clean", "fgsm"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_what_measures_compiles_and_follows_moves(pack, minimum, precision):
     bench = make_bench(pack, minimum, precision=precision)

@@ -68,6 +68,7 @@ def small_net():
     return net.double().eval().requires_grad_(False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [10, 20])
 def test_pgd_is_foolbox_s_and_torchattacks_s(steps, small_net, batch):
     net = small_net

@@ -149,6 +149,7 @@ for words in json.loads(sys.argv[1]):
 """
 
 
+@pytest.mark.slow
 def test_what_measures_compares_and_finetunes_runs_whole_on_rank_0(pack_file, minimum, tmp_path):
     """Under torchrun it is done once, and gives the bits of one process."""
     commands = {
@@ -170,6 +171,7 @@ def test_what_measures_compares_and_finetunes_runs_whole_on_rank_0(pack_file, mi
         same(tmp_path / "one" / file, tmp_path / "two" / file, tolerance=0)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_is_one_line(pack_file, tmp_path):
     for flags, message in (
         (["--sync-batchnorm"], "PyTorch has it on GPUs alone"),
@@ -196,11 +198,13 @@ def test_more_processes_than_gpus_is_one_line(monkeypatch):
         processes.start("cuda")
 
 
+@pytest.mark.slow
 def test_scripts_for_one_process_run_once(pack_file, tmp_path):
     status, said, errors = go(*torchrun(2), "-m", "common.check", pack_file)
     assert status == 0 and said.count("1 file") == 1, (said, errors)
 
 
+@pytest.mark.slow
 def test_batchnorm_statistics_are_averaged_by_each_process_s_share(tmp_path):
     """3 processes with 5, 5 and 6 of 16 images; rank r has seen a mean of r and a variance of 2r.
 

@@ -64,6 +64,7 @@ def test_resume_is_bit_identical_and_first_losses_are_golden(
     assert not (tmp_path / "killed" / "resume.h5").exists()
 
 
+@pytest.mark.slow
 def test_deterministic_algorithms_give_what_a_cpu_gives_anyway(pack_file, tmp_path, monkeypatch):
     asked, plain = [], train(monkeypatch, "swa", pack_file, tmp_path / "plain")[1]
     forward = loop.Run.forward
@@ -80,6 +81,7 @@ def test_deterministic_algorithms_give_what_a_cpu_gives_anyway(pack_file, tmp_pa
     assert not torch.are_deterministic_algorithms_enabled()
 
 
+@pytest.mark.slow
 def test_changed_settings_start_over_and_say_so(pack_file, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(pretraining, "finish", lambda run: None)
     for flags in ["--lr", "1e-3"], ["--lr", "2e-3"]:
@@ -96,6 +98,7 @@ def test_changed_settings_start_over_and_say_so(pack_file, tmp_path, monkeypatch
     assert "adam-0 starts over: " in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changed", ["data", "code", "a flipped bit", "nothing"])
 def test_a_checkpoint_of_other_data_or_code_or_a_damaged_one_is_not_continued(
     changed, pack_file, tmp_path, monkeypatch, capsys
@@ -120,6 +123,7 @@ def test_a_checkpoint_of_other_data_or_code_or_a_damaged_one_is_not_continued(
     ) == (changed != "nothing")
 
 
+@pytest.mark.slow
 def test_methods_of_one_seed_share_start_and_swa_leaves_adam_s_trajectory_at_the_branch(
     pack_file, tmp_path, monkeypatch
 ):
@@ -235,6 +239,7 @@ def test_flags_are_checked(flags, pack_file, tmp_path, monkeypatch, capsys):
     assert stopped.value.code == 2 and flags[0] in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_finetuning_makes_only_missing_runs(pack_file, minimum, tmp_path, monkeypatch, capsys):
     out = tmp_path / "new folder" / "finetune-full.h5"
     flags = ["--data", pack_file, "--minimum", minimum, "--out", out, *SHORT, "--epochs", "2"]
@@ -331,6 +336,7 @@ def test_epochs_to_target(curve, expected):
     np.testing.assert_allclose(finetuning.epochs_to(0.95, np.array(curve)), expected)
 
 
+@pytest.mark.slow
 def test_a_compiled_network_learns_and_saves_the_same_names(pack):
     net = models.build("resnet18", 5, seed=0)
     names = list(net.state_dict())
@@ -412,6 +418,7 @@ class Taped(replay.Replayed):
         return tape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "script",
     [f"train.{name}" for name in words("METHODS")]
@@ -446,6 +453,7 @@ def test_a_whole_step_replays_as_one_graph(script, pack_file, minimum, tmp_path,
                 np.testing.assert_array_equal(found[name], expected[name], name)
 
 
+@pytest.mark.slow
 def test_a_compiled_step_is_the_step(pack_file, tmp_path, monkeypatch):
     """Forward and backward through AOTAutograd, as on a GPU, with resume's own names."""
     plain, _ = train(monkeypatch, "noisy_adam", pack_file, tmp_path / "plain")
