@@ -237,7 +237,10 @@ DRAWS_NOTHING = ("gaussian_blur", "zoom_blur", "brightness", "contrast", "pixela
         ("gaussian_noise", {}),
         ("square_mask", {}),
         ("pgd", {"steps": 0}),
-        *(("corruptions", {"repeat": corruption}) for corruption in MODULES["corruptions"].REPEATS),
+        *(
+            pytest.param("corruptions", {"repeat": corruption}, marks=pytest.mark.slow)
+            for corruption in MODULES["corruptions"].REPEATS
+        ),
     ],
 )
 def test_draws_depend_on_measurement_split_block_and_repeat_alone(
@@ -438,6 +441,7 @@ def test_masks_lie_inside_at_a_place_of_their_own_and_have_their_side():
     assert len(corners) > 10
 
 
+@pytest.mark.slow
 def test_moved_weights_come_back(bench):
     before = {name: value.clone() for name, value in bench.model.state_dict().items()}
     folded = {name: value.clone() for name, value in bench.folded.state_dict().items()}

@@ -33,7 +33,13 @@ def train(monkeypatch, method, pack_file, out, *flags):
     return values(out / "training.h5"), load_file(out / "weights.safetensors")
 
 
-@pytest.mark.parametrize("method", words("METHODS"))
+# `make quick` tries the first of all methods; the others are slow together.
+FIRST, *OTHERS = words("METHODS")
+
+
+@pytest.mark.parametrize(
+    "method", [FIRST, *(pytest.param(method, marks=pytest.mark.slow) for method in OTHERS)]
+)
 def test_resume_is_bit_identical_and_first_losses_are_golden(
     method, pack_file, tmp_path, monkeypatch
 ):
