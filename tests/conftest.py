@@ -47,6 +47,19 @@ for name in "MAKEFLAGS", "MFLAGS", "MAKELEVEL":
 COSTLY = {"alone", "environment", "other_minimum", "passport", "study", "uninterrupted"}
 
 
+# The longest files, most seconds first: a worker takes a file at a time, so what is begun last
+# should be short.
+LONGEST = ["slurm", "study", "training", "measuring", "ranks", "faults", "streaming", "readme"]
+
+
+def pytest_collection_modifyitems(items):
+    def place(item):
+        name = item.path.stem.removeprefix("test_")
+        return LONGEST.index(name) if name in LONGEST else len(LONGEST)
+
+    items.sort(key=place)
+
+
 def pytest_itemcollected(item):
     if COSTLY & set(item.fixturenames):
         item.add_marker(pytest.mark.slow)

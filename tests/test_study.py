@@ -393,7 +393,7 @@ def test_an_unknown_profile_or_a_missing_folder_is_one_line(tmp_path):
 
 
 def test_pairs_follow_the_protocol():
-    assert words("PAIRS") == [
+    assert words("PAIRS", "METHODS=adam noisy_adam swa", "SEEDS=0 1") == [
         "adam-0--adam-1",
         "adam-0--noisy_adam-1",
         "adam-0--swa-1",

@@ -52,6 +52,7 @@ def outcomes(study: Study, finetuning: Finetuning) -> cells.Columns:
     """What finetuning came to, at its last epoch."""
     target = finetuning.results[0].attrs["target"]
     values = study.values.where(**finetuning.fields)
+    which = f", {finetuning.label}" if len(study.finetunings) > 1 else ""
     return [
         (title, cells.by_minimum(values.where(**fields)))
         for title, fields in (
@@ -59,7 +60,7 @@ def outcomes(study: Study, finetuning: Finetuning) -> cells.Columns:
                 f"test accuracy ({finetuning.label} finetuning)",
                 {"split": "test", "name": "accuracy"},
             ),
-            (f"epochs (to {target:.0%} on train)", {"name": "epochs_to_target"}),
-            ("distance (/ start's norm)", {"name": "distance_relative", "part": "all"}),
+            (f"epochs (to {target:.0%} on train{which})", {"name": "epochs_to_target"}),
+            (f"distance (/ start's norm{which})", {"name": "distance_relative", "part": "all"}),
         )
     ]
