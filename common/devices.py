@@ -76,7 +76,7 @@ def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
 
 
 @contextmanager
-def memory(images: int):
+def explain_out_of_memory(images: int):
     """A block in which running out of memory is one line that names --batch-size (`images`)."""
     try:
         yield

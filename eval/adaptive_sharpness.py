@@ -41,14 +41,14 @@ def measure(model, batches, generator, images, average, draws, worst, steps):
         clean = losses(model, batches)
         average_rises = []  # (draws, batches)
         for _ in range(draws):
-            with weights.moved(model):
+            with weights.restored_after(model):
                 for value in parameters:
                     value.copy_(next(weights.multiplicative_noise(value, [average], generator)))
                 average_rises.append(differences(losses(model, batches), clean))
     highest = []
     for batch in batches:
         loss = partial(loss_on, model, *batch)
-        with weights.moved(model):
+        with weights.restored_after(model):
             highest.append(auto_pgd(loss, parameters, worst, steps))
     worst_rises = [differences(highest, clean)]
     model.requires_grad_(False)
@@ -106,11 +106,11 @@ def auto_pgd(loss, parameters, rho, steps):
                 previous = unit
             last_checkpoint, rises = k, 0
         momentum = MOMENTUM if k else 1.0  # weight of the new step beside the last one
-        unit, previous = moved(unit, previous, gradient, step, momentum), unit
+        unit, previous = next_point(unit, previous, gradient, step, momentum), unit
     return best
 
 
-def moved(unit, previous, gradient, step, momentum):
+def next_point(unit, previous, gradient, step, momentum):
     """The next point of Auto-PGD: a step along the gradient's sign, and on along the last step."""
     result = []
     for here, before, slope in zip(unit, previous, gradient):

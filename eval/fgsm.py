@@ -25,7 +25,7 @@ def perturb(images, labels, levels, generator, model):
     One gradient, at the clean images and in float32, serves every epsilon.
     """
     with torch.enable_grad():
-        images = images.requires_grad_()
+        images = images.detach().requires_grad_()
         # The sum over images: each image's gradient is then its own, whatever the batch size.
         loss = cross_entropy(model(images), labels, reduction="sum")
         (gradient,) = torch.autograd.grad(loss, images)

@@ -33,7 +33,7 @@ def compare(bench, a, b, points):
 def curves(bench, a, b, positions, recompute):
     """{"train/loss": (T,), …} at each of `positions` (T,); a and b are state dicts."""
     result = {f"{split}/{name}": [] for split in bench.splits for name in ("loss", "accuracy")}
-    with bench.moved():
+    with bench.restored_after():
         for t in positions:
             weights.interpolate(bench.model, a, b, float(t))
             bench.settle(recompute)

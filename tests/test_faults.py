@@ -455,9 +455,9 @@ def test_too_little_memory_names_the_batch_size(pack_file, minimum, tmp_path, mo
     monkeypatch.setattr(
         "common.networks.models.ResNet18.forward", lambda *words: torch.empty(10**15)
     )
-    with pytest.raises(SystemExit, match="--batch-size 250"), devices.memory(250):
+    with pytest.raises(SystemExit, match="--batch-size 250"), devices.explain_out_of_memory(250):
         raise torch.OutOfMemoryError("CUDA out of memory")
-    with pytest.raises(RuntimeError, match="another"), devices.memory(250):
+    with pytest.raises(RuntimeError, match="another"), devices.explain_out_of_memory(250):
         raise RuntimeError("another")
 
 

@@ -19,7 +19,7 @@ from torch.nn.functional import cross_entropy
 
 from common import provenance, seeds
 from common.images import packs
-from common.measuring import sweep
+from common.measuring import comparison, sweep
 from common.measuring.bench import Bench
 from common.measuring.measurement import CODE, groups, resolve
 from common.networks import batchnorm, models, weights
@@ -376,7 +376,7 @@ def test_float16_is_float32_up_to_rounding_and_gives_way_where_it_overflows(pack
             for loss in "train/loss", "test/loss":
                 np.testing.assert_allclose(ours[loss], theirs[loss], rtol=5e-3, atol=5e-3)
                 assert (ours[loss] != theirs[loss]).any()
-    with low.moved():
+    with low.restored_after():
         low.model.bn1.weight.mul_(1e6)
         low.model.layer1[0].bn1.running_var.mul_(1e4)
         low.settle()
@@ -414,7 +414,7 @@ def test_what_measures_compiles_and_follows_moves(pack, minimum, precision):
     torch._dynamo.utils.counters.clear()
     bench.fast.compile(backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(bench.evaluate("test")[0], plain, rtol=1e-3, atol=1e-3)
-    with bench.moved():
+    with bench.restored_after():
         bench.model.fc.bias.add_(torch.arange(5.0))
         bench.settle()
         assert (bench.evaluate("test")[0] - plain).abs().max() > 0.5
@@ -637,7 +637,8 @@ def test_a_scalar_measurement_is_one_function(bench):
         count = sum(len(labels) for _, labels in batches())
         return {"norm": net.fc.weight.norm().item(), "images": count}
 
-    measurement = resolve(SimpleNamespace(__file__="eval/norm.py", measure=norm))
+    module = SimpleNamespace(__file__="eval/norm.py", TITLE="Norm", SOURCE="", measure=norm)
+    measurement = resolve(module)
     assert (measurement.name, measurement.family) == ("norm", "scalar")
     (group,) = groups(measurement, bench.model)
     arrays = sweep.measure_group(bench, measurement, group)
@@ -645,16 +646,29 @@ def test_a_scalar_measurement_is_one_function(bench):
     assert arrays["test/images"] == [60]
 
 
+PERTURBS = {"TITLE": "X", "SOURCE": "here", "perturb": None}
+PERTURBATION = PERTURBS | {"LEVEL": "sigma", "UNITS": "1", "LEVELS": [0.1]}
+
+
 @pytest.mark.parametrize(
     "names, message",
     [
-        ({}, "eval/x.py: gives none of perturb, perturb_weight and measure"),
-        ({"perturb": None, "LEVELS": [0.1]}, "eval/x.py: a perturbation gives LEVEL, UNITS too"),
+        ({"LEVELS": [0.1]}, "eval/x.py: gives none of perturb, perturb_weight and measure"),
+        ({"LEVELS": [0.1]} | PERTURBS, "eval/x.py: lacks LEVEL, UNITS"),
+        ({"measure": None}, "eval/x.py: lacks SOURCE, TITLE"),
+        (PERTURBATION | {"LEVELS": [0.2, 0.1]}, "eval/x.py: LEVELS do not ascend"),
+        (PERTURBATION | {"REPEATS": 0}, "eval/x.py: REPEATS is 0"),
     ],
 )
-def test_what_a_measurement_lacks_is_one_line(names, message):
+def test_what_is_wrong_with_a_measurement_is_one_line(names, message):
     with pytest.raises(SystemExit, match=message):
         resolve(SimpleNamespace(__file__="eval/x.py", **names))
+
+
+def test_what_a_comparison_lacks_is_one_line():
+    module = SimpleNamespace(__file__="eval/x.py", TITLE="X", UNITS={})
+    with pytest.raises(SystemExit, match="eval/x.py: lacks SOURCE, compare"):
+        comparison.main("", module)
 
 
 def test_a_perturbation_that_skips_a_level_is_one_line(bench):

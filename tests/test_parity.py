@@ -206,7 +206,7 @@ def test_worst_case_sharpness_exceeds_the_average_and_corners_that_random_signs_
     with torch.no_grad():
         clean_loss = cross_entropy(net(images), labels)
         for _ in range(300):
-            with weights.moved(net):
+            with weights.restored_after(net):
                 for value in net.parameters():
                     value.mul_(1 + 0.05 * torch.randint(0, 2, value.shape).mul(2).sub(1))
                 corners.append((cross_entropy(net(images), labels) - clean_loss).item())

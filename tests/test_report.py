@@ -439,7 +439,7 @@ def test_values_are_filtered_by_fields():
     assert len(both.where(name="trace")) == 1 and not len(both.where(name="tra"))
     with pytest.raises(KeyError):
         values.where(sauce="noise")
-    with pytest.raises(ValueError, match="several values a minimum"):
+    with pytest.raises(ValueError, match="more than one value of one minimum"):
         values.where(source="clean").by("minimum")  # of which quantity?
     np.testing.assert_array_equal(
         values.aligned(["b-0", "a-0"], source="curve", name="trace"), [np.nan, 7]

@@ -108,9 +108,9 @@ class Bench:
         self.refold()
 
     @contextmanager
-    def moved(self) -> Iterator[None]:
+    def restored_after(self) -> Iterator[None]:
         """A block in which weights and statistics may be moved: all are put back at its end."""
-        with weights.moved(self.model):
+        with weights.restored_after(self.model):
             yield
         self.refold()
 
@@ -120,7 +120,7 @@ class Bench:
         `statistics` are BatchNorm's: "stored" or "recomputed".
         """
         if statistics not in self._clean:
-            with self.moved():
+            with self.restored_after():
                 self.settle(statistics == "recomputed")
                 results = {split: self.evaluate(split) for split in self.splits}
             self._clean[statistics] = {
@@ -154,19 +154,19 @@ class Bench:
         blocks = self.blocks(split)
         loss, correct = [], []
         for first in range(0, len(blocks), self.blocks_a_batch):
-            block_images, block_labels = [], []  # of each block of this batch
+            perturbed_blocks, block_labels = [], []  # of each block: its images, a level at a time
             for number in range(first, min(first + self.blocks_a_batch, len(blocks))):
                 images, labels = self.pack.batch(blocks[number])
                 generator = seeds.generator("cpu", self.seed, *draw, split, number)
                 perturbed = [images]
                 if perturb:
                     perturbed = perturb(images, labels, levels, generator, self.folded, **keywords)
-                block_images.append(perturbed)
+                perturbed_blocks.append(perturbed)
                 block_labels.append(labels)
             labels = torch.cat(block_labels)
             logits = []
-            with devices.memory(BLOCK * self.blocks_a_batch):
-                for images in zip(*block_images, strict=True):  # of one level, a tensor a block
+            with devices.explain_out_of_memory(BLOCK * self.blocks_a_batch):
+                for images in zip(*perturbed_blocks, strict=True):  # of one level, a tensor a block
                     logits.append(net(torch.cat(images).to(dtype)).float())
             loss.append(
                 torch.stack([cross_entropy(level, labels, reduction="none") for level in logits])

@@ -48,6 +48,8 @@ def main(doc: str, module: ModuleType):
     trained on.
     """
     name = Path(module.__file__).stem
+    if missing := sorted({"TITLE", "SOURCE", "UNITS", "compare"} - set(vars(module))):
+        raise SystemExit(f"{module.__file__}: lacks {', '.join(missing)}; a comparison gives it")
     option_flags = getattr(module, "OPTIONS", {})
     args = parse(doc, option_flags)
     device = devices.choose(args.device, args.deterministic)

@@ -118,22 +118,29 @@ def resolve(module: ModuleType) -> Measurement:
     """
     names = vars(module)
     functions = {"perturb", "perturb_weight", "measure"} & set(names)
-    needed = {"LEVEL", "UNITS", "LEVELS"} if functions - {"measure"} else set()
-    if missing := sorted(needed - set(names)):
-        raise SystemExit(f"{module.__file__}: a perturbation gives {', '.join(missing)} too")
-    if not functions and "LEVELS" not in names:
+    if not functions:
         raise SystemExit(f"{module.__file__}: gives none of perturb, perturb_weight and measure")
+    needed = {"TITLE", "SOURCE"}
+    if functions - {"measure"}:
+        needed |= {"LEVEL", "UNITS", "LEVELS"}
+    if missing := sorted(needed - set(names)):
+        raise SystemExit(f"{module.__file__}: lacks {', '.join(missing)}; add it beside the others")
+    levels = names.get("LEVELS", ())
+    if any(low >= high for low, high in zip(levels, levels[1:])):
+        raise SystemExit(f"{module.__file__}: LEVELS do not ascend")
     repeats = names.get("REPEATS", 1)
+    if not repeats:
+        raise SystemExit(f"{module.__file__}: REPEATS is {repeats}; give 1 or more")
     words = repeats if isinstance(repeats, list) else ()
     option_flags = names.get("OPTIONS", {})
     return Measurement(
         name=Path(module.__file__).stem,
         file=module.__file__,
-        title=names.get("TITLE", ""),
-        source=names.get("SOURCE", ""),
+        title=names["TITLE"],
+        source=names["SOURCE"],
         level=names.get("LEVEL", ""),
         units=names.get("UNITS", ""),
-        levels=names.get("LEVELS", ()),
+        levels=levels,
         level_type=names.get("LEVEL_TYPE", cli.amount),
         repeats=len(words) or repeats,
         repeat_words=words,

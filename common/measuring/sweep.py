@@ -38,7 +38,7 @@ def measure_group(bench: Bench, measurement: Measurement, group: Group) -> dict[
 def measure_scalars(bench: Bench, measurement: Measurement, group: Group) -> dict[str, np.ndarray]:
     """What `measure` gives for each split: {"train/name": array (1,)}."""
     arrays = {}
-    with bench.moved():
+    with bench.restored_after():
         bench.settle(group.batchnorm == "recomputed")
         for split in measurement.splits:
             numbers = measurement.measure(
@@ -59,8 +59,8 @@ def measure_levels(bench: Bench, measurement: Measurement, group: Group) -> dict
     describes it.
     """
     levels, repeats = measurement.levels, measurement.repeats
-    perturbed = [level for level in levels if level > 0]
-    first = len(levels) - len(perturbed)  # where the levels above 0 begin
+    above_0 = [level for level in levels if level > 0]
+    first = len(levels) - len(above_0)  # where they begin
     clean = {
         split: [values.cpu().numpy() for values in bench.clean(group.batchnorm)[split]]
         for split in measurement.splits
@@ -71,10 +71,10 @@ def measure_levels(bench: Bench, measurement: Measurement, group: Group) -> dict
         loss[split], correct[split] = np.empty(shape, np.float32), np.empty(shape, bool)
         loss[split][:first], correct[split][:first] = clean_loss, clean_correct
 
-    for split, repeat, new_loss, new_correct in perturb(bench, measurement, group, perturbed):
-        if len(new_loss) != len(perturbed):
+    for split, repeat, new_loss, new_correct in results_at(above_0, bench, measurement, group):
+        if len(new_loss) != len(above_0):
             raise SystemExit(
-                f"{measurement.name}: yielded {len(new_loss)} levels of {len(perturbed)}"
+                f"{measurement.name}: yielded {len(new_loss)} levels of {len(above_0)}"
             )
         loss[split][first:, repeat] = new_loss.cpu().numpy()
         correct[split][first:, repeat] = new_correct.cpu().numpy()
@@ -92,15 +92,15 @@ def measure_levels(bench: Bench, measurement: Measurement, group: Group) -> dict
     return arrays
 
 
-def perturb(
-    bench: Bench, measurement: Measurement, group: Group, levels: list[float]
+def results_at(
+    levels: list[float], bench: Bench, measurement: Measurement, group: Group
 ) -> Iterator[Result]:
     """Yields the results of all repeats and splits at `levels`, all above 0."""
     if not levels:
         return
-    sweep = perturb_weights if measurement.family == "weights" else perturb_inputs
-    with bench.moved():
-        yield from sweep(bench, measurement, group, levels)
+    measure = perturb_weights if measurement.family == "weights" else perturb_inputs
+    with bench.restored_after():
+        yield from measure(bench, measurement, group, levels)
 
 
 def perturb_inputs(bench, measurement, group, levels) -> Iterator[Result]:
@@ -121,7 +121,7 @@ def perturb_weights(bench, measurement, group, levels) -> Iterator[Result]:
     """Yields the results of a perturbation of weights: a draw for each repeat."""
     for repeat in range(measurement.repeats):
         results = {split: [] for split in measurement.splits}
-        for _ in moved_weights(bench, measurement, group.variant, levels, repeat):
+        for _ in at_each_level(bench, measurement, group.variant, levels, repeat):
             bench.settle(group.batchnorm == "recomputed")
             for split in measurement.splits:
                 results[split].append(bench.evaluate(split))  # (1, N) at this level
@@ -131,7 +131,7 @@ def perturb_weights(bench, measurement, group, levels) -> Iterator[Result]:
 
 
 @torch.no_grad()
-def moved_weights(
+def at_each_level(
     bench: Bench,
     measurement: Measurement,
     tensors: dict[str, Tensor],
@@ -143,7 +143,7 @@ def moved_weights(
     One generator draws for all tensors in turn. They are put back at the end.
     """
     generator = seeds.generator("cpu", bench.seed, measurement.name, repeat)
-    with bench.moved():
+    with bench.restored_after():
         draws = [
             measurement.perturb_weight(weight.clone(), levels, generator)
             for weight in tensors.values()

@@ -103,7 +103,7 @@ def interpolate(model: nn.Module, a: Tensors, b: Tensors, t: float):
 
 
 @contextmanager
-def moved(model: nn.Module) -> Iterator[nn.Module]:
+def restored_after(model: nn.Module) -> Iterator[nn.Module]:
     """A block in which weights and statistics may be changed: all are put back at its end."""
     before = {name: value.clone() for name, value in model.state_dict().items()}
     try:

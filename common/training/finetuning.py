@@ -164,7 +164,7 @@ class Distances:
         return (squares @ self.membership).sqrt()
 
     @torch.no_grad()
-    def _advance(self, *_):
+    def _add_last_step(self, *_):
         """Adds the length of the last step to the path; called before the next step."""
         if self.previous is None:  # the first step: a resumed run has its weights by now
             self.previous = [value.clone() for value in self.parameters]
@@ -177,7 +177,7 @@ class Distances:
     @contextmanager
     def _at_every_step(self):
         """A block in which every optimizer's step adds to the path."""
-        hook = register_optimizer_step_pre_hook(self._advance)
+        hook = register_optimizer_step_pre_hook(self._add_last_step)
         try:
             yield
         finally:
@@ -189,7 +189,7 @@ class Distances:
         with self._at_every_step():
             for position in positions:
                 if position.last:
-                    self._advance()
+                    self._add_last_step()
                     self._append(run_curves)
 
     @torch.no_grad()

@@ -71,11 +71,11 @@ def epochs(
     identity = identity_of(run, step)
     done = checkpoint.load(run, optimizer, state, identity)
     for group in optimizer.param_groups:
-        group["lr"] = run.lr
+        group["lr"] = run.lr  # a loaded optimizer has a copy of its own, which nobody would fill
     if run.compiled:
         run.model.compile(dynamic=False)  # in place, and after the weights were loaded
     run.net = processes.average_gradients(run.model)
-    advance = replay.Replayed(step, run.generator, run.compiled and processes.WORLD == 1)
+    take_step = replay.Replayed(step, run.generator, run.compiled and processes.WORLD == 1)
     running = Running(run)
     steps = len(run.train) // args.batch_size
     pauses = {steps * part // parts for part in range(1, parts)}
@@ -89,10 +89,10 @@ def epochs(
         run.generator.manual_seed(seeds.derive("step", run.seed, epoch))
         run.model.train()
         running.reset()
-        with devices.memory(args.batch_size):
+        with devices.explain_out_of_memory(args.batch_size):
             for index, (images, labels) in enumerate(batches(run, epoch)):
                 run.lr.fill_(lr((epoch * steps + index) / (args.epochs * steps)))
-                loss, logits = advance(images, labels)
+                loss, logits = take_step(images, labels)
                 running.add(loss, logits, labels)
                 if index + 1 in pauses:
                     yield Position(epoch + 1)

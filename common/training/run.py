@@ -136,6 +136,8 @@ class Run:
     def backward(self, loss: Tensor, optimizer):
         """Fresh gradients of the loss, over the whole batch where several processes share it."""
         optimizer.zero_grad(set_to_none=True)
+        # DistributedDataParallel takes the plain mean over processes. With the loss weighted by
+        # this process's rows, that is the mean over the batch.
         self.scaler.scale(loss * (self.share * processes.WORLD)).backward()
 
     def update(self, optimizer):

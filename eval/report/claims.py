@@ -68,9 +68,9 @@ def published_values(published: dict) -> Values:
             for name, curve in curves.items():
                 add(method, measured(source, split, name), curve.mean())
             if source in PARTIAL_MEANS:
-                name, largest, beyond, field, _ = PARTIAL_MEANS[source]
-                inside = beyond(levels, 0) & (levels <= largest + 1e-9)
-                add(method, measured(source, split, name, field), curves[name][inside].mean())
+                mean = PARTIAL_MEANS[source]
+                fields = measured(source, split, mean.name, mean.levels)
+                add(method, fields, curves[mean.name][mean.inside(levels)].mean())
     return Values(result.values())
 
 

@@ -33,22 +33,39 @@ SUMMARIES = {
         "level at which loss is one nat above clean (inf: beyond the largest)",
     ),
 }
-# Means over some of the levels, which verdicts and claims are about: {measurement: (name, largest
-# level, comparison of a level with 0, field `levels`, words)}.
-PARTIAL_MEANS = {
-    "local_energy": (
-        "loss_change",
-        0.5,
-        np.greater_equal,
-        "to 0.5",
-        "change of loss from clean (nats per image), mean over sigma <= 0.5",
+
+
+@dataclass(frozen=True)
+class PartialMean:
+    """The mean of a curve over its levels up to `largest`, which a verdict or a claim is about."""
+
+    name: str  # of the curve
+    largest: float
+    with_zero: bool  # whether level 0 is one of them
+    words: str
+
+    @property
+    def levels(self) -> str:
+        """The field `levels` of its values."""
+        return f"to {self.largest:g}"
+
+    def inside(self, levels: np.ndarray) -> np.ndarray:
+        """Which of `levels` (L,) it is a mean over."""
+        return ((levels > 0) | self.with_zero) & (levels <= self.largest + 1e-9)
+
+
+PARTIAL_MEANS = {  # by measurement
+    "local_energy": PartialMean(
+        name="loss_change",
+        largest=0.5,
+        with_zero=True,
+        words="change of loss from clean (nats per image), mean over sigma <= 0.5",
     ),
-    "gaussian_noise": (
-        "accuracy",
-        0.4,
-        np.greater,
-        "to 0.4",
-        "accuracy, mean over 0 < sigma <= 0.4",
+    "gaussian_noise": PartialMean(
+        name="accuracy",
+        largest=0.4,
+        with_zero=False,
+        words="accuracy, mean over 0 < sigma <= 0.4",
     ),
 }
 # A scalar may have companions, datasets NAME_se and NAME_residual.
@@ -188,17 +205,21 @@ def summaries(result: Result, group: str, split: str, known: dict) -> Iterator[d
 def partial_mean(result: Result, group: str, split: str) -> Iterator[dict]:
     """The mean over part of the levels, where one was fixed in advance."""
     attrs = result.groups[group]
-    known = PARTIAL_MEANS.get(attrs["measurement"])
-    if not known or attrs["batchnorm"] != "stored" or attrs["variant"]:
+    mean = PARTIAL_MEANS.get(attrs["measurement"])
+    if not mean or attrs["batchnorm"] != "stored" or attrs["variant"]:
         return
-    name, largest, beyond, field, words = known
-    curve = result.data.get(f"{group}/summary/{split}/{name}")
+    curve = result.data.get(f"{group}/summary/{split}/{mean.name}")
     levels = result.data.get(f"{group}/levels")
     if curve is None or levels is None:
         return
-    inside = beyond(levels, 0) & (levels <= largest + 1e-9)
+    inside = mean.inside(levels)
     if inside.any():
-        yield {"name": name, "levels": field, "value": curve[inside, 0].mean(), "words": words}
+        yield {
+            "name": mean.name,
+            "levels": mean.levels,
+            "value": curve[inside, 0].mean(),
+            "words": mean.words,
+        }
 
 
 def scalars(result: Result, group: str, split: str) -> Iterator[dict]:

@@ -93,6 +93,8 @@ def correlation(
     a, b = x @ x.T, y @ y.T  # covariances between methods, over seeds
     shared = max(np.trace(a @ b), 1e-300)
     r = float(np.clip((x * y).sum() / np.sqrt(np.trace(a) * np.trace(b)), -1, 1))
+    # In a balanced study (n - methods) / repeated is seeds - 1. That times tr A tr B / tr AB is the
+    # effective number of independent deviations; x and the covariate take one each.
     effective = (n - len(a)) / repeated * np.trace(a) * np.trace(b) / shared - len(table) + 1
     result["r"], result["df"] = r, float(min(most, effective))
     if most >= LEAST_DF:

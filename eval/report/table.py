@@ -102,7 +102,10 @@ class Values:
     def by(self, field: str) -> dict:
         """{the field: its value}, where no two values share it, as minima of one quantity do."""
         if self.frame[field].duplicated().any():
-            raise ValueError(f"several values a {field}: {self.frame[list(QUANTITY)].iloc[0]}")
+            raise ValueError(
+                f"more than one value of one {field}; name more fields: "
+                f"{self.frame[list(QUANTITY)].iloc[0]}"
+            )
         return dict(zip(self.frame[field], self.frame["value"]))
 
     def minima(self) -> pd.DataFrame:
