@@ -152,6 +152,7 @@ def test_an_interrupt_at_the_login_node_ends_its_jobs(environment, tmp_path):
     wait(lambda: not any(map(goes_on, jobs(environment).values())))
 
 
+@pytest.mark.full  # Slurm's shortest time limit is a minute
 def test_an_allocation_that_ran_out_of_time_goes_on_when_it_is_submitted_again(
     environment, alone, tmp_path
 ):
