@@ -1,9 +1,9 @@
 """Adaptive sharpness: how much the loss rises within |delta| <= rho·|w|, elementwise, on average
 and at worst (Andriushchenko et al. 2023, arXiv 2302.07011).
 
-Average: delta = rho·|w|·z, z ~ N(0, 1). Worst: Auto-PGD (Croce and Hein 2020, arXiv 2003.01690) on
-each batch of 128 by itself, from delta = 0. All parameters, eval mode, logits not normalised. Both
-are blind to a rescaling of filters that BatchNorm undoes. Standard errors are over batches.
+Average: delta = rho·|w|·z, z ~ N(0, 1). Worst: Auto-PGD (Croce and Hein 2020, arXiv 2003.01690)
+on each batch of 128 by itself, from delta = 0. All parameters, eval mode, logits not normalised.
+Both are blind to a rescaling of filters that BatchNorm undoes. Standard errors are over batches.
 """
 
 import math

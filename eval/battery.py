@@ -1,4 +1,4 @@
-"""The battery: runs the measurements NAME… (files of eval/) on one minimum and writes its passport.
+"""The battery: runs measurements, NAME… (files of eval/), on one minimum; writes its passport.
 
 Levels are comma-separated: --gaussian-noise-levels 0,0.1,0.2 --gaussian-noise-repeats 5.
 """

@@ -72,9 +72,10 @@ def alone(pack_file, tmp_path_factory):
     return folder
 
 
-def test_losses_are_those_of_one_process(alone, pack_file, tmp_path):
+@pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.full)])
+def test_losses_are_those_of_one_process(count, alone, pack_file, tmp_path):
     status, said, errors = go(
-        *torchrun(2), *FROZEN, "--data", pack_file, "--out", tmp_path / "frozen-0"
+        *torchrun(count), *FROZEN, "--data", pack_file, "--out", tmp_path / "frozen-0"
     )
     assert status == 0, errors
     assert said.count("epoch 1/3") == 1

@@ -454,7 +454,8 @@ def test_a_whole_step_replays_as_one_graph(script, pack_file, minimum, tmp_path,
             (curves, load_file(out / "weights.safetensors") if "train" in script else {})
         )
     (tape,) = Taped.tapes
-    assert len(tape.calls) > 100 and not tape.fresh
+    whole_network = script.startswith("train.") or script == "finetune.full"
+    assert len(tape.calls) > (500 if whole_network else 100) and not tape.fresh
     for replayed in results[1:]:
         for expected, found in zip(results[0], replayed):
             assert expected.keys() == found.keys()

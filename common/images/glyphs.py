@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-# Greek letters that no Latin capital resembles: no Α, Β, Ε, ..., nor the small forms ι κ ν ο ρ τ υ
-# χ, which differ from I K V O P T Y X by little more than size. Where both cases appear (Γγ, Δδ,
-# Λλ, Ξξ, Ππ, Σσ, Φφ, Ωω) the shapes differ.
+# Greek letters that no Latin capital resembles: no Α, Β, Ε, ..., nor the small forms
+# ι κ ν ο ρ τ υ χ, which differ from I K V O P T Y X by little more than size.
+# Where both cases appear (Γγ, Δδ, Λλ, Ξξ, Ππ, Σσ, Φφ, Ωω) the shapes differ.
 LETTERS = list("ABCDEFGHIJKLMNOPQRSTUVWXYZΓΔΘΛΞΠΣΦΨΩαβγδεζηλμξπσφω")
 DIGITS = list("0123456789")
 

@@ -83,7 +83,10 @@ def resample(values: np.ndarray) -> np.ndarray:
 
 
 def interval(samples: np.ndarray) -> np.ndarray:
-    """Value, low, high (…, 3) of `samples` (…, B). Nearest ranks: infinities are never averaged."""
+    """Value, low, high (…, 3) of `samples` (…, B).
+
+    Nearest ranks: infinities are never averaged.
+    """
     low, high = np.percentile(samples[..., 1:], [2.5, 97.5], axis=-1, method="nearest")
     return np.stack([samples[..., 0], low, high], -1)
 

@@ -21,7 +21,10 @@ METADATA = ("arch", "classes", "image_size", "method", "setting", "seed", "data"
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions beside a shortcut: (N, inputs, H, W) to (N, outputs, H/s, W/s)."""
+    """Two 3x3 convolutions beside a shortcut.
+
+    From (N, inputs, H, W) to (N, outputs, H / stride, W / stride).
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__()
