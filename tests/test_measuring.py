@@ -338,6 +338,7 @@ def test_fgsm_stays_within_epsilon_and_range_and_raises_the_loss(pack, bench):
     assert losses[0] < losses[1] < losses[2]
 
 
+@pytest.mark.slow
 def test_31_epsilons_cost_one_gradient_and_31_forward_passes(pack, minimum, monkeypatch):
     bench = make_bench(pack, minimum, images=10)
     gradients, forwards, grad = [], [], torch.autograd.grad
@@ -570,6 +571,7 @@ def test_a_passport_is_made_again_where_code_changed(
     assert [measured(version) for version in ("", "", " changed")] == [2, 0, 2]
 
 
+@pytest.mark.slow
 def test_fingerprints_depend_on_all_code_that_makes_numbers():
     """All modules of ours that measuring imports, but for those that name, parse and write."""
     script = "import sys, eval.clean, eval.line; print(*sorted(sys.modules))"

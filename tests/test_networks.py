@@ -155,7 +155,9 @@ def output_and_gradients(net, images):
     return {"logits": logits.detach()} | gradients
 
 
-@pytest.mark.parametrize("size", [32, 64, 40])
+@pytest.mark.parametrize(
+    "size", [32, *(pytest.param(size, marks=pytest.mark.slow) for size in (64, 40))]
+)
 def test_convolutions_on_small_maps_are_those_of_pytorch(size):
     """Output and every gradient, in float64, of all 20 convolutions.
 

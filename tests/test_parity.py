@@ -98,6 +98,7 @@ def test_pgd_starts_anywhere_within_epsilon_and_beats_fgsm(net, batch):
         assert cross_entropy(net(ten), labels) > 0.99 * cross_entropy(net(one), labels)
 
 
+@pytest.mark.slow
 def test_average_and_batchnorm_update_are_those_of_torch(pack):
     nets = [models.build("resnet18", 5, seed=seed).double() for seed in range(3)]
     ours, trusted = weights.Average(), torch.optim.swa_utils.AveragedModel(nets[0])
@@ -151,6 +152,7 @@ def flat(tensors):
     return torch.cat([value.flatten() for value in tensors])
 
 
+@pytest.mark.slow
 def test_curvature_is_that_of_the_dense_hessian_and_pyhessian_s(tiny, monkeypatch):
     net, images, labels, dense = tiny
     monkeypatch.setattr(hessian, "CHUNK", 6)  # 6 + 6 + 6 + 2: the last counts as what it is
