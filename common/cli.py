@@ -14,7 +14,19 @@ from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 
-from common import files
+from common import files, settings
+
+# What is said beside a setting, never by it: where a run reads and writes, and which of many it is.
+BESIDE_A_SETTING = {
+    "--data",
+    "--device",
+    "--help",
+    "--minimum",
+    "--out",
+    "--runs",
+    "--seed",
+    "--setting",
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -29,13 +41,28 @@ class Parser(argparse.ArgumentParser):
         if not every_rank and "MASTER_ADDR" in os.environ and os.environ.get("RANK", "0") != "0":
             raise SystemExit(0)
         super().__init__(description=doc, formatter_class=_Formatter, allow_abbrev=False)
+        self.blamed = self.prog  # whose flags an error is about
         sys.excepthook = _explain
         for number in signal.SIGINT, signal.SIGTERM:
             if signal.getsignal(number) != signal.SIG_IGN:  # ignored: started by nohup
                 signal.signal(number, _stop)
 
+    def parse_args(self, args=None, namespace=None):
+        """As argparse does; but the flags that --setting stands for come last, and so they win."""
+        given = sys.argv[1:] if args is None else list(args)
+        parsed = super().parse_args(given, namespace)
+        word = getattr(parsed, "setting", None)
+        if word is None:
+            return parsed
+        flags = settings.flags(word)
+        self.blamed = word  # all else was in order
+        for flag in flags:
+            if flag in BESIDE_A_SETTING:
+                self.error(f"a setting cannot set {flag}; give it as a flag of its own")
+        return super().parse_args([*given, *flags], namespace)
+
     def error(self, message):
-        self.exit(2, f"{self.prog}: {message} (--help lists the flags)\n")
+        self.exit(2, f"{self.blamed}: {message} (--help lists the flags)\n")
 
 
 def _stop(number, frame):

@@ -230,6 +230,7 @@ def our_run(machine: Machine, pack: packs.Pack, epochs: int, images: int):
         measured={},
         checkpoint=machine.folder / "resume.h5",
         method="adam",
+        setting="adam",
         name="ours",
     )
     optimizer = run.adam()
@@ -502,6 +503,8 @@ def save_minimum(folder: Path, pack: packs.Pack):
         image_size=pack.image_size,
         method="adam",
         setting="adam",
+        minimum="adam-0",
+        start="",
         seed=0,
         data=pack.fingerprint,
     )

@@ -321,7 +321,7 @@ def test_what_cannot_be_written_is_one_line_and_what_was_there_stays(
         *command,
         after=fill,
     )
-    progress = "adam-0 epoch", "adam-0 finetune", "adam-0 clean", "adam-0: running"
+    progress = "adam-0 epoch", "adam-0 pack full", "adam-0 clean", "adam-0: running"
     errors = [line for line in errors if not line.startswith(progress)]
     message = "No space left on device" if how == "full" else "Read-only file system"
     assert status == 1 and len(errors) == 1, errors
@@ -526,8 +526,9 @@ def test_a_passport_or_a_pack_of_something_else_is_named(pack_file, minimum, tmp
         "clean",
     ]
     run(monkeypatch, *measured, "--out", tmp_path / "passport.h5")
-    shutil.copytree(minimum, tmp_path / "swa-0")
-    measured[4] = tmp_path / "swa-0"
+    other = tmp_path / "swa-0" / "weights.safetensors"
+    reseal(minimum / "weights.safetensors", other, minimum="swa-0")
+    measured[4] = other.parent
     with pytest.raises(SystemExit, match="is the passport of adam-0, not the passport of swa-0"):
         run(monkeypatch, *measured, "--out", tmp_path / "passport.h5")
     with pytest.raises(SystemExit, match="pack.h5: is the pack of None, not the passport"):

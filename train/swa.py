@@ -3,11 +3,10 @@ arXiv 1803.05407; on Adam as the report did).
 
 Adam's own trajectory until the first epoch whose running train accuracy reaches --target, at the
 latest after 75 % of the epochs; one epoch of linear anneal to --swa-lr; then snapshots at equal
-steps, averaged. BatchNorm is recomputed over the training images. The last iterate is kept beside
-the average: the control that separates averaging from the change of lr.
+steps, averaged. BatchNorm is recomputed over the training images. The last iterate is a minimum
+beside the average, in the folder `last`: the control that separates averaging from the change of
+lr.
 """
-
-from pathlib import Path
 
 from common import cli
 from common.networks import batchnorm, weights
@@ -54,7 +53,7 @@ def main():
         elif position.last and average.branch == float("inf") and branches_here(position):
             average.branch = position.epoch
 
-    pretraining.save(run, Path(args.out) / "last.safetensors", method="swa_last")
+    pretraining.save(run, beside="last")
     average.copy_to(run.model)
     batchnorm.recompute(run.model, run.pack, run.train)
     pretraining.finish(run)

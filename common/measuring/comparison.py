@@ -74,7 +74,7 @@ def main(doc: str, module: ModuleType):
         "comparison": name,
         "title": module.TITLE,
         "source": module.SOURCE,
-        "minima": json.dumps([folder.name for folder in folders]),
+        "minima": json.dumps([each["minimum"] for each in metadata]),
         "methods": json.dumps([each["method"] for each in metadata]),
         "settings_of_minima": json.dumps([each["setting"] for each in metadata]),
         "seeds": json.dumps([each["seed"] for each in metadata]),
@@ -86,7 +86,7 @@ def main(doc: str, module: ModuleType):
     with files.write(args.out) as file:
         file.attrs.update(attributes)
         write(file, results, module.UNITS, getattr(module, "AXIS", None))
-    pair = "--".join(folder.name for folder in folders)
+    pair = "--".join(each["minimum"] for each in metadata)
     print(f"{pair} {name}: {monotonic() - began:.1f} s", flush=True)
 
 

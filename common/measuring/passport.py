@@ -74,12 +74,10 @@ def main(doc: str, modules: Sequence[ModuleType]):
     hardware = devices.describe(device, bench.dtype)
     root = provenance.stamp(vars(args), metadata["seed"], metadata["sha256"], hardware) | {
         "kind": "passport",
-        "minimum": folder.name,
-        "method": metadata["method"],
-        "setting": metadata["setting"],
+        **{name: metadata[name] for name in ("minimum", "method", "setting", "start")},
     }
-    unfinished = out.with_suffix(".part.h5")
-    old = read(out, folder.name) | read(unfinished, folder.name)
+    minimum, unfinished = metadata["minimum"], out.with_suffix(".part.h5")
+    old = read(out, minimum) | read(unfinished, minimum)
     done = {}
     for measurement in battery:
         measurement = measurement.as_asked(args)
@@ -102,7 +100,7 @@ def main(doc: str, modules: Sequence[ModuleType]):
             attributes = stamp | describe(measurement, group) | {"seconds": seconds}
             done[group.name] = attributes, arrays
             write(unfinished, root, done)
-            print(f"{folder.name} {group.name}: {seconds:.1f} s", flush=True)
+            print(f"{minimum} {group.name}: {seconds:.1f} s", flush=True)
     write(unfinished, root, done)
     files.replace(unfinished, out)
 

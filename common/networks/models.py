@@ -17,7 +17,17 @@ from torch import Tensor, nn
 from common import files
 from common.networks import small_maps
 
-METADATA = ("arch", "classes", "image_size", "method", "setting", "seed", "data")
+METADATA = (
+    "arch",
+    "classes",
+    "image_size",
+    "data",
+    "method",
+    "setting",
+    "seed",
+    "minimum",  # what its files call it: its setting and its seed
+    "start",  # the minimum that training started from; "": its seed
+)
 
 
 class Block(nn.Module):

@@ -16,7 +16,7 @@ from common import cli, devices, files, provenance, seeds
 from common.images import packs
 from common.networks import models, weights
 from common.training import curves, loop
-from common.training.run import Run, add_flags
+from common.training.run import Run, add_flags, setting_of
 
 TARGET = 0.95  # train accuracy whose epoch is recorded
 CODE = "common/training", "common/networks", "common/images/packs.py"  # what results depend on
@@ -55,6 +55,7 @@ def runs(args, mode_file: str) -> Iterator[Run]:
     `mode_file` is the mode's `__file__`: its name is the mode's. Run k has the same head and the
     same image order for every minimum: minima are compared in pairs.
     """
+    mode, setting = Path(mode_file).stem, setting_of(args, mode_file)
     device = devices.choose(args.device, args.deterministic)
     folder, out = Path(args.minimum), Path(args.out)
     pack = packs.load(args.data, device)
@@ -64,19 +65,20 @@ def runs(args, mode_file: str) -> Iterator[Run]:
             f"{args.data}: {pack.image_size} px images, but {folder} was trained at "
             f"{metadata['image_size']} px"
         )
-    places = "data", "minimum", "out", "runs", "device"
-    settings = {name: value for name, value in vars(args).items() if name not in places}
+    labels = "data", "minimum", "out", "runs", "device", "setting"
+    settings = {name: value for name, value in vars(args).items() if name not in labels}
     settings |= {"data": pack.fingerprint, "minimum": metadata["sha256"]}
-    mode = Path(mode_file).stem
     fingerprint = files.sha256(settings, provenance.source(mode_file, *CODE))
     hardware = devices.describe(device, devices.training_dtype(device, args.precision))
     attributes = provenance.stamp(settings, metadata["seed"], fingerprint, hardware) | {
         "kind": "finetune",
-        "minimum": folder.name,
+        "minimum": metadata["minimum"],
+        "start": metadata["minimum"],
         "method": metadata["method"],
         "setting": metadata["setting"],
         "task": Path(args.data).stem,
         "mode": mode,
+        "mode_setting": setting,
         "target": TARGET,
     }
     unfinished, checkpoint = out.with_suffix(".part.h5"), out.with_suffix(".resume.h5")
@@ -100,7 +102,10 @@ def runs(args, mode_file: str) -> Iterator[Run]:
             },
             checkpoint=checkpoint,
             method=mode,
-            name=f"{folder.name} {out.stem} run {number + 1}/{args.runs}",
+            setting=setting,
+            name=" ".join(
+                [metadata["minimum"], attributes["task"], setting, f"run {number + 1}/{args.runs}"]
+            ),
         )
         yield run
         done.append(

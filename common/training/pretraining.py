@@ -13,7 +13,7 @@ from common import cli, devices, files, provenance, seeds
 from common.images import packs
 from common.networks import models
 from common.training import curves, loop, processes
-from common.training.run import Run, add_flags
+from common.training.run import Run, add_flags, setting_of
 
 
 def parser(doc: str) -> cli.Parser:
@@ -52,8 +52,10 @@ def start(args, method_file: str) -> Run:
     """The Run of a pretraining method: the pack, a network with the seed's initial weights.
 
     `method_file` is the method's `__file__`: its name is the method's. SystemExit with one line
-    where the flags ask for what the pack, the network or the machine does not have.
+    where the flags ask for what the pack, the network or the machine does not have, or --setting
+    names another method.
     """
+    setting = setting_of(args, method_file)
     device = devices.choose(args.device, args.deterministic)
     processes.start(device.type)
     pack = packs.load(args.data, device)
@@ -63,12 +65,12 @@ def start(args, method_file: str) -> Run:
     model = models.build(args.arch, len(pack.classes), seeds.derive("init", args.seed))
     if args.sync_batchnorm:
         model = processes.synchronise_batchnorm(model, device.type)
-    places = "data", "out", "device"  # where, not what: no part of the result
+    labels = "data", "out", "device", "setting"  # where, and called what: no part of the result
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     return Run(
         args=args,
-        settings={name: value for name, value in vars(args).items() if name not in places}
+        settings={name: value for name, value in vars(args).items() if name not in labels}
         | {"data": pack.fingerprint},
         seed=["train", args.seed],
         pack=pack,
@@ -80,32 +82,43 @@ def start(args, method_file: str) -> Run:
         },
         checkpoint=out / "resume.h5",
         method=Path(method_file).stem,
-        name=out.name,
+        setting=setting,
+        name=f"{setting}-{args.seed}",
     )
 
 
-def save(run: Run, path: Path, method: str | None = None):
-    """Writes the run's network as it is now to `path` (safetensors).
+def save(run: Run, beside: str = ""):
+    """Writes the run's network as it is now, the minimum, to weights.safetensors in --out.
 
-    `method` names what made it, where that is not the run's method itself.
+    `beside`: to a folder of that name in there. It is a minimum of its own, which a method leaves
+    beside the one that it is run for.
     """
     if not processes.first():
         return
-    method = method or run.method
     models.save(
-        path,
+        Path(run.args.out) / beside / "weights.safetensors",
         run.model.state_dict(),
+        **fields(run, beside),
         arch=run.args.arch,
         classes=run.pack.classes,
         image_size=run.pack.image_size,
-        method=method,
-        setting=method,
-        seed=run.args.seed,
         data=run.pack.fingerprint,
         code=provenance.code(),
         commit=provenance.commit(),
         command=provenance.command(),
     )
+
+
+def fields(run: Run, beside: str = "") -> dict:
+    """What a minimum is, as its files say it: the run's own, or the one `beside` it."""
+    inside = f"/{beside}" if beside else ""
+    return {
+        "method": run.method,
+        "setting": run.setting + inside,
+        "minimum": run.name + inside,
+        "start": "",  # a seed, not another minimum
+        "seed": run.args.seed,
+    }
 
 
 def finish(run: Run):
@@ -122,9 +135,8 @@ def finish(run: Run):
         split: loop.evaluate(run.model, run.pack, index) for split, index in run.measured.items()
     }
     if processes.first():
-        out = Path(args.out)
-        write_training(run, out / "training.h5", final)
-        save(run, out / "weights.safetensors")
+        write_training(run, Path(args.out) / "training.h5", final)
+        save(run)
         run.checkpoint.unlink(missing_ok=True)
     processes.end()
 
@@ -145,10 +157,8 @@ def write_training(run: Run, path: Path, final: dict[str, list[float]]):
             provenance.stamp(run.settings, args.seed, files.sha256(run.settings), hardware)
         )
         file.attrs.update(
+            fields(run),
             kind="training",
-            minimum=path.parent.name,
-            method=run.method,
-            setting=run.method,
             target=args.target,
             epoch_target_reached=reached[0] if reached else np.nan,
         )

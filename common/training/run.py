@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from common import cli, devices
+from common import cli, devices, settings
 from common.images.packs import Pack
 from common.training import processes
 
@@ -48,8 +48,29 @@ def add_flags(parser, epochs: int, lr: float, weight_decay: float) -> cli.Parser
         choices=["auto", "bfloat16", "float16", "float32"],
         help="autocast of the step",
     )
+    add(
+        "--setting",
+        metavar="WORD",
+        help="what this run is called, such as noisy_adam@sigma_0.1; its flags win over all others "
+        "(without it: the script's own name)",
+    )
     devices.flags(parser)
     return parser
+
+
+def setting_of(args, script: str) -> str:
+    """The word of --setting; without it, the name of the file `script`, a method or a mode.
+
+    SystemExit where the word is of another file.
+    """
+    name = Path(script).stem
+    word = name if args.setting is None else args.setting
+    if settings.method(word) != name:
+        raise SystemExit(
+            f"--setting {word}: is a setting of {settings.method(word)}, and this is {name}; run "
+            f"that one, or write {name}@FLAG_VALUE"
+        )
+    return word
 
 
 @dataclass(kw_only=True)
@@ -68,7 +89,8 @@ class Run:
     measured: dict[str, Tensor]  # {split: indices} whose loss and accuracy are recorded each epoch
     checkpoint: Path
     method: str  # the method or mode: its file's name
-    name: str  # in what is printed
+    setting: str  # its word: the method or mode, and the flags that it stands for
+    name: str  # in what is printed: begins with the minimum
 
     device: torch.device = field(init=False)
     dtype: torch.dtype = field(init=False)  # autocast of the step
