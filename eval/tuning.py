@@ -5,23 +5,21 @@ apart (one standard error) are equal. The test split plays no part: pretraining 
 and finetuning is run with --measure-on val.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 
 import h5py
 
 from common import cli, files
 
-SHOWN = ("lr", "batch_size", "sigma", "swa_lr")
-
 
 @dataclass(frozen=True)
 class Tried:
-    """One setting, and what came of it."""
+    """One setting in one file, and what came of it."""
 
-    what: str  # was tuned: a method, or "finetune" and a mode
-    settings: dict[str, float]  # of SHOWN, those that it has
+    what: str  # was tuned: a method, or a mode on a task
+    setting: str  # its word
     val: float  # accuracy at the last epoch
     train: float
 
@@ -33,13 +31,13 @@ def read(path: Path) -> Tried:
     with files.read(path) as file:
         if "val/accuracy" not in file:
             raise SystemExit(f"{path}: has no accuracy on val; make tune measures there")
-        settings = json.loads(file.attrs["settings"])
-        shown = {name: settings[name] for name in SHOWN if name in settings}
-        if file.attrs["kind"] == "training":
-            what = file.attrs["method"]
-        else:
-            what = f"finetune {file.attrs['mode']}"
-        return Tried(what, shown, accuracy(file, "val"), accuracy(file, "train"))
+        if "start" not in file.attrs:
+            raise SystemExit(f"{path}: of an older version; remove it and run make tune again")
+        what, setting = file.attrs["method"], file.attrs["setting"]
+        if file.attrs["kind"] == "finetune":
+            what = f"{file.attrs['mode']} finetuning on {file.attrs['task']}"
+            setting = file.attrs["mode_setting"]
+        return Tried(what, setting, accuracy(file, "val"), accuracy(file, "train"))
 
 
 def accuracy(file: h5py.File, split: str) -> float:
@@ -51,6 +49,22 @@ def accuracy(file: h5py.File, split: str) -> float:
     return float(file[f"{split}/accuracy"][:, -1].mean())
 
 
+def print_table(what: str, tried: list[Tried]):
+    """A line a setting, the best first: means over its files, one a seed or a minimum."""
+    by_setting = {}
+    for each in tried:
+        by_setting.setdefault(each.setting, []).append(each)
+    lines = [
+        (mean(each.val for each in members), mean(each.train for each in members), setting)
+        for setting, members in by_setting.items()
+    ]
+    lines.sort(key=lambda line: -line[0])
+    print(f"{what}: val accuracy of {len(lines)} settings, the best first")
+    for place, (val, train, setting) in enumerate(lines):
+        mark = "" if place else "   <- best on val"
+        print(f"  {val:.4f}  (train {train:.4f})  {setting}{mark}")
+
+
 def main():
     parser = cli.Parser(__doc__)
     parser.add_argument(
@@ -58,18 +72,11 @@ def main():
         nargs="+",
         metavar="FILE",
         type=Path,
-        help="training.h5 and finetune files of the settings tried",
+        help="training.h5 of pretraining and MODE.h5 of finetuning, of the settings tried",
     )
     tried = [read(path) for path in parser.parse_args().files]
-    for what in dict.fromkeys(setting.what for setting in tried):
-        ranked = sorted(
-            (setting for setting in tried if setting.what == what), key=lambda setting: -setting.val
-        )
-        print(f"{what}: val accuracy of {len(ranked)} settings, the best first")
-        for place, setting in enumerate(ranked):
-            words = " ".join(f"{name}={value:g}" for name, value in setting.settings.items())
-            mark = "" if place else "   <- best on val"
-            print(f"  {setting.val:.4f}  (train {setting.train:.4f})  {words}{mark}")
+    for what in dict.fromkeys(each.what for each in tried):
+        print_table(what, [each for each in tried if each.what == what])
 
 
 if __name__ == "__main__":

@@ -1,10 +1,15 @@
 """Pretraining: its flags, the run that starts from a seed, and the minimum that it leaves.
 
 A method reads: `run = start(args, __file__)`, an optimizer, `step(images, labels) -> loss, logits`,
-`loop.fit(run, step, optimizer)`, `finish(run)`.
+`loop.fit(run, step, optimizer)`, `finish(run)`. Where it leaves further minima beside its own, it
+calls `save(run, beside="last")` before.
 """
 
+import atexit
+import os
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -68,7 +73,7 @@ def start(args, method_file: str) -> Run:
     labels = "data", "out", "device", "setting"  # where, and called what: no part of the result
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
-    return Run(
+    run = Run(
         args=args,
         settings={name: value for name, value in vars(args).items() if name not in labels}
         | {"data": pack.fingerprint},
@@ -85,6 +90,26 @@ def start(args, method_file: str) -> Run:
         setting=setting,
         name=f"{setting}-{args.seed}",
     )
+    atexit.register(_demand_minimum, run, method_file, sys.modules["__main__"])
+    return run
+
+
+def _demand_minimum(run: Run, method_file: str, program: ModuleType):
+    """The end of a process without `finish`: status 1, where the method ran to its own end.
+
+    A method that was stopped on its way has said why.
+    """
+    is_ending = sys.modules["__main__"] is program  # tests run several in one process
+    if not is_ending or len(run.curves["lr"]) < run.args.epochs:
+        return
+    if processes.first():
+        print(
+            f"{method_file}: trained, and left no minimum; end it with pretraining.finish(run)",
+            file=sys.stderr,
+        )
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)  # nothing else changes the status of a process that is ending
 
 
 def save(run: Run, beside: str = ""):
@@ -123,6 +148,7 @@ def fields(run: Run, beside: str = "") -> dict:
 
 def finish(run: Run):
     """Writes the minimum: training.h5 with curves and final values, then the weights, last."""
+    atexit.unregister(_demand_minimum)
     args = run.args
     accuracy = run.curves["running/accuracy"]
     if accuracy[-1] < args.target:
