@@ -1,6 +1,6 @@
 # The study on letters and digits that are drawn here, in minutes on 2 CPU cores.
 PRETRAIN_DATA = glyphs:letters --image-size 32 --train-per-class 40 --val-per-class 10 --test-per-class 20
-FINETUNE_DATA = glyphs:digits --image-size 32 --train-per-class 50 --val-per-class 10 --test-per-class 25
+TASK_digits   = glyphs:digits --image-size 32 --train-per-class 50 --val-per-class 10 --test-per-class 25
 EPOCHS   = 8
 RUNS     = 2
 TRAIN    = --batch-size 32 --decay-from 0.5 --train-images 250

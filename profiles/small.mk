@@ -1,6 +1,9 @@
 # Real images at 64 px: 50 classes of a folder of images, and CIFAR-10. A GPU takes minutes; on CPU lower the numbers on the command line.
-NEEDS_IMAGENET = yes
-CONTROLS  = swa_last
+TASKS = cifar10
+# An image folder that is not named again stays the one that the pack was made from.
+FOLDER_pretrain = IMAGENET
+FOLDER_cifar10 = CIFAR
+CONTROLS  = swa/last
 RUNS      = 2
 EPOCHS    = 12
 PER_CLASS = 200
@@ -16,7 +19,7 @@ FINETUNE_EPOCHS    = 5
 FINETUNE_BATCH     = 32
 FINETUNE_LR        = 3e-4
 PRETRAIN_DATA = $(call quoted,$(IMAGENET)) --image-size 64 --classes 50 --train-per-class $(PER_CLASS) --val-per-class 20
-FINETUNE_DATA = $(call quoted,$(or $(CIFAR),cifar10:$A/data/cifar10)) --image-size 64 --train-per-class $(FINETUNE_PER_CLASS) --val-per-class 50 --test-per-class 100
+TASK_cifar10 = $(call quoted,$(or $(CIFAR),cifar10:$A/data/cifar10)) --image-size 64 --train-per-class $(FINETUNE_PER_CLASS) --val-per-class 50 --test-per-class 100
 TRAIN     = --batch-size $(BATCH) --lr $(LR) --decay-from 0.5 --train-images $(IMAGES)
 TRAIN_swa = --snapshots 4 --swa-lr 3e-4
 MEASURE   = --images $(IMAGES) --batchnorm-images $(IMAGES)
@@ -32,7 +35,6 @@ COMPARE_line = --points $(POINTS)
 FINETUNE  = --epochs $(FINETUNE_EPOCHS) --batch-size $(FINETUNE_BATCH) --lr $(FINETUNE_LR) --train-images $(IMAGES)
 REPORT    = --reference eval/report/paper_curves.json
 TUNE      = --epochs 2
-TUNE_METHODS = adam
-TUNE_BATCH   = 32 128
-TUNE_FINETUNE_LR = 3e-4 1e-3
+TUNE_METHODS = adam@lr_3e-4,1e-3,3e-3@batch-size_32,128
+TUNE_MODES = full@lr_3e-4,1e-3@batch-size_32,128
 BENCH     = --image-size 64 --batch-size $(BATCH)

@@ -1,10 +1,10 @@
 # The whole study in about a minute on 2 CPU cores: it shows that everything works, not that anything is true.
 PRETRAIN_DATA = glyphs:letters --image-size 32 --train-per-class 4 --val-per-class 1 --test-per-class 2
-FINETUNE_DATA = glyphs:digits --image-size 32 --train-per-class 10 --val-per-class 2 --test-per-class 10
+TASK_digits = glyphs:digits --image-size 32 --train-per-class 10 --val-per-class 2 --test-per-class 10
 EPOCHS   = 5
 SEEDS    = 0
 RUNS     = 2
-CONTROLS = swa_last
+CONTROLS = swa/last
 TRAIN    = --batch-size 32 --train-images 50
 TRAIN_swa = --snapshots 5
 MEASURE  = --images 10 --batchnorm-images 50
@@ -21,6 +21,6 @@ MEASURE_hessian        = --hessian-iterations 2 --hessian-vectors 2
 COMPARE  = --images 10 --batchnorm-images 50
 COMPARE_line = --points 3
 FINETUNE = --epochs 1 --batch-size 32 --lr 1e-3 --train-images 50
-TUNE_LR  = 1e-3
-TUNE_BATCH = 32
+TUNE_METHODS = $(METHODS:%=%@lr_1e-3@batch-size_32)
+TUNE_MODES = $(MODES:%=%@lr_3e-5,1e-4,3e-4@batch-size_32)
 BENCH    = --image-size 32 --batch-size 32

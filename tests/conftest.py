@@ -78,8 +78,9 @@ def pytest_runtest_setup(item):
 @functools.cache
 def words(name, *variables):
     """A list of the Makefile, as make itself expands it, given values for other variables."""
-    rule = f"print: ; @echo $({name})"
-    command = ["make", "-s", "--no-print-directory", f"--eval={rule}", "print", "PYTHON=python"]
+    # With PYTHON given, setup has nothing to do: here it gets a recipe.
+    rule = f"setup: ; @echo $({name})"
+    command = ["make", "-s", "--no-print-directory", f"--eval={rule}", "setup", "PYTHON=python"]
     command += variables
     asked = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     return asked.stdout.split()

@@ -26,19 +26,20 @@ import h5py
 
 from common import files, provenance
 
+# Of a study's folder, what tells how it was made, not what came of it.
+ABOUT_THE_MAKES = "flags/lock", "graph.mk", "journal.jsonl", "logs"
 SIGNALS = "SIGKILL", "SIGTERM", "SIGINT"
 WRITES = [
     "pretrain.h5",
-    "finetune.h5",
+    "digits.h5",
     "resume.h5",
     "training.h5",
     "weights.safetensors",
-    "last.safetensors",
     "passport.part.h5",
     "passport.h5",
-    "finetune-full.resume.h5",
-    "finetune-full.part.h5",
-    "finetune-full.h5",
+    "full.resume.h5",
+    "full.part.h5",
+    "full.h5",
     "distance.h5",
     "line.h5",
     "question.svg",
@@ -113,7 +114,7 @@ def contents(folder):
     digests = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
-        if not path.is_file() or path.suffix == ".pdf" or name == "flags/lock":
+        if not path.is_file() or path.suffix == ".pdf" or name.startswith(ABOUT_THE_MAKES):
             continue
         if path.suffix == ".h5":
             digests |= {f"{name}/{item}": value for item, value in digests_of_items(path).items()}
@@ -140,9 +141,10 @@ def digests_of_items(path):
     return digests
 
 
-def done(log):
-    """Counter of the epochs and measurements that a log says were finished."""
-    return Counter(re.findall(r"^(\S+ .*?epoch \d+/\d+|\S+ \w+(?=: [\d.]+ s$))", log, re.M))
+def done(folder):
+    """Counter of the epochs and measurements that the recipes say were finished."""
+    logs = "".join(path.read_text() for path in sorted(folder.glob("logs/**/*.log")))
+    return Counter(re.findall(r"^(\S+ .*?epoch \d+/\d+|\S+ \w+(?=: [\d.]+ s$))", logs, re.M))
 
 
 def trial(folder, kill, jobs, *words):
@@ -160,7 +162,7 @@ def trial(folder, kill, jobs, *words):
         wrong.append(f"make all ended with {again.returncode}")
     if left := [str(path) for path in folder.rglob("*") if unfinished(path.name)]:
         wrong.append(f"left over: {left}")
-    twice = {name: count for name, count in done(log.read_text()).items() if count > 1}
+    twice = {name: count for name, count in done(folder).items() if count > 1}
     # Two recipes run at once, each of which loses what it was at.
     if max(twice.values(), default=0) > 2 or len(twice) > 2:
         wrong.append(f"done twice: {twice}")
@@ -216,7 +218,7 @@ def moments(count, seed, seconds):
         if number < len(WRITES):
             name = WRITES[number]
             # Two of them are renamed from files that were whole, and on disk, before.
-            half = rng.random() < 0.5 and name not in ("passport.h5", "finetune-full.h5")
+            half = rng.random() < 0.5 and name not in ("passport.h5", "full.h5")
             yield kill | {"file": name, "time": 1, "half": half}
         else:
             yield kill | {"after": round(rng.uniform(0, 0.9 * seconds), 2)}

@@ -182,9 +182,9 @@ def test_a_second_make_in_a_folder_stops_and_names_the_first_even_where_that_one
 ):
     """The first one's recipe takes a few seconds; then make is killed, and the recipe lives on."""
     folder = tmp_path / "study"
-    pack = f"{folder}/data/finetune.h5"
+    pack = f"{folder}/data/digits.h5"
     first = subprocess.Popen(
-        ["make", pack, f"A={folder}", *kill.FLAGS, "LAUNCH=sleep 10;"],
+        ["make", pack, f"A={folder}", *kill.FLAGS, """LAUNCH=sh -c 'sleep 10; exec "$@"' sh"""],
         cwd=ROOT,
         start_new_session=True,
         stdout=subprocess.DEVNULL,
@@ -194,7 +194,8 @@ def test_a_second_make_in_a_folder_stops_and_names_the_first_even_where_that_one
     refused = make(folder, "all")
     lock = (folder / "flags/lock").read_text().strip()
     line = f"{folder}: {lock} is at work here; wait for it, or stop it"
-    assert refused.returncode and refused.stderr.splitlines()[0] == line
+    assert refused.returncode and len(refused.stderr.splitlines()) == 1
+    assert line in refused.stderr
     assert f"make {pack} (process " in refused.stderr and not refused.stdout
     # Another profile is another folder, and to look is free.
     assert make(tmp_path / "other", f"{tmp_path}/other/flags/report").returncode == 0
@@ -207,7 +208,7 @@ def test_a_second_make_in_a_folder_stops_and_names_the_first_even_where_that_one
     for number in makes:
         os.kill(int(number), signal.SIGKILL)
     first.wait()
-    assert len(makes) == 2
+    assert len(makes) == 1
     # The recipe lives, and holds the lock.
     assert make(folder, pack).returncode and not os.path.exists(pack)
     while kill.alive(first.pid):
@@ -286,12 +287,12 @@ WRITERS = {
             "--minimum",
             "{minimum}",
             "--out",
-            "{}/finetune-full.h5",
+            "{}/full.h5",
             *SHORT[2:],
             "--epochs",
             "1",
         ],
-        "finetune-full.part.h5",
+        "full.part.h5",
     ),
     "report": (["eval.report", "--out", "{}/report", "{minimum}/training.h5"], "report/"),
 }
@@ -548,7 +549,7 @@ def test_finetuning_never_keeps_what_other_settings_left_unfinished(
     """A study of lr A is finished, one of lr B is killed, then A is asked for again; and RUNS is
     lowered after a kill.
     """
-    out = tmp_path / "finetune-full.h5"
+    out = tmp_path / "full.h5"
 
     def finetune(lr, runs):
         inputs = "--data", pack_file, "--minimum", minimum, "--out", out
@@ -560,11 +561,11 @@ def test_finetuning_never_keeps_what_other_settings_left_unfinished(
     first = finetune(1e-3, 1)
     kept = out.read_bytes()
     finetune(1e-2, 2)
-    out.rename(tmp_path / "finetune-full.part.h5")
+    out.rename(tmp_path / "full.part.h5")
     out.write_bytes(kept)
     again = finetune(1e-3, 1)
     assert again[0] == 1e-3 and np.array_equal(again[1], first[1])
-    assert not (tmp_path / "finetune-full.part.h5").exists()
+    assert not (tmp_path / "full.part.h5").exists()
     finetune(1e-2, 2)
-    out.rename(tmp_path / "finetune-full.part.h5")
+    out.rename(tmp_path / "full.part.h5")
     assert finetune(1e-2, 1)[1].shape[0] == 1

@@ -265,5 +265,5 @@ def test_make_gives_each_recipe_its_gpu_and_its_launcher():
     )
     commands = [line for line in asked.stdout.splitlines() if " -m " in line]
     assert len(commands) > 10 and all(
-        line.startswith("bash common/gpu.sh 8 echo python -m ") for line in commands
+        " bash common/gpu.sh 8 echo 'python' -m " in line for line in commands
     ), asked

@@ -30,6 +30,7 @@ STUDY = [
     "MEASUREMENTS=clean fgsm",
     "RUNS=1",
     f"PYTHON={sys.executable}",
+    "V=1",
 ]
 
 
@@ -117,7 +118,7 @@ def test_from_a_login_node_each_recipe_is_a_job(environment, alone, tmp_path):
     before = jobs(environment)
     said = go([*STUDY, f"A={tmp_path / 'study'}", LOGIN], environment)
     made = [job for number, job in jobs(environment).items() if number not in before]
-    assert len(made) == len(re.findall(r"^srun .* -m ", said, re.M)) == 6
+    assert len(made) == len(re.findall(r" srun .* -m ", said)) == 7
     assert {job["JobState"] for job in made} == {"COMPLETED"}
     assert {job["NodeList"] for job in made} == set(slurm.NODES)
     identical(alone, tmp_path / "study")
@@ -126,14 +127,14 @@ def test_from_a_login_node_each_recipe_is_a_job(environment, alone, tmp_path):
 
 def test_a_recipe_that_fails_in_a_job_fails_make(environment, tmp_path):
     done = subprocess.run(
-        [*STUDY, f"A={tmp_path / 'study'}", LOGIN, "EPOCHS=0"],
+        [*STUDY, f"A={tmp_path / 'study'}", LOGIN, "TRAIN=--batch-size 9999"],
         cwd=ROOT,
         env=environment,
         capture_output=True,
         text=True,
         timeout=600,
     )
-    assert done.returncode == 2 and "--epochs" in done.stderr
+    assert done.returncode == 2 and "--batch-size 9999" in done.stderr
     assert not list(tmp_path.rglob("weights.safetensors"))
 
 

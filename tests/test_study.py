@@ -13,7 +13,7 @@ from pathlib import Path
 
 import h5py
 import pytest
-from conftest import ROOT, words
+from conftest import ROOT
 
 from common.files import write as written
 
@@ -43,7 +43,7 @@ def study(tmp_path_factory):
     return folder
 
 
-MINIMA = ["adam-0", "noisy_adam-0", "swa-0", "swa_last-0"]
+MINIMA = ["adam-0", "noisy_adam-0", "swa-0", "swa-0/last"]
 
 
 def test_the_report_has_one_row_a_minimum(study):
@@ -70,7 +70,8 @@ def test_the_report_has_one_row_a_minimum(study):
 def test_methods_are_read_from_the_fields_of_files(study):
     with open(study / "report" / "summary.csv", newline="") as file:
         rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
-    assert [row["method"] for row in rows] == ["adam", "noisy_adam", "swa", "swa_last"]
+    assert [row["method"] for row in rows] == ["adam", "noisy_adam", "swa", "swa"]
+    assert [row["setting"] for row in rows] == ["adam", "noisy_adam", "swa", "swa/last"]
     assert {row["seed"] for row in rows} == {"0"}
 
 
@@ -117,7 +118,9 @@ def test_the_answer_is_on_top_and_for_machines_beside(study):
         "cannot tell",
     }
     assert [
-        file["path"].split("/")[-2] for file in results["files"] if file["kind"] == "passport"
+        str(Path(file["path"]).parent.relative_to(study))
+        for file in results["files"]
+        if file["kind"] == "passport"
     ] == MINIMA + MINIMA
     assert all(
         file["command"].startswith("python -m ") and file["commit"] for file in results["files"]
@@ -144,13 +147,13 @@ def report(study, out, *arguments, **changes):
 
 
 def test_the_report_needs_no_torch_and_is_the_same_for_files_in_any_order(study, tmp_path):
-    """make's own command, its files the other way round, with a torch that cannot be imported, into
-    a folder beside the first.
+    """make's own arguments, its files the other way round, with a torch that cannot be imported,
+    into a folder beside the first.
     """
     (tmp_path / "torch.py").write_text("raise ImportError('the report took torch')")
-    (command,) = make("-n", "report", folder=study).stdout.splitlines()
-    arguments = command.replace(f"--out {study}/report", f"--out {study}/again").split()
-    first = next(k for k, word in enumerate(arguments) if word.endswith("/training.h5"))
+    listed = (study / "flags/report").read_text().splitlines()
+    arguments = [sys.executable, "-m", "eval.report", "--out", study / "again", *listed]
+    first = next(k for k, word in enumerate(arguments) if str(word).endswith("/training.h5"))
     again = study / "again"
     made = subprocess.run(
         arguments[:first] + arguments[first:][::-1],
@@ -205,10 +208,10 @@ def test_a_result_that_lies_in_another_minimum_s_folder_is_named(study, tmp_path
 
 
 def test_an_unfinished_study_and_mixed_code_are_said_on_top(study, tmp_path):
-    files = sorted([*study.glob("*/training.h5"), *study.glob("*/finetune-full.h5")])
-    other = tmp_path / "swa-0" / "finetune-full.h5"
-    other.parent.mkdir()
-    with h5py.File(study / "swa-0" / "finetune-full.h5") as file, written(other) as copy:
+    files = sorted([*study.glob("*/training.h5"), *study.glob("*/digits/full.h5")])
+    other = tmp_path / "swa-0" / "digits" / "full.h5"
+    other.parent.mkdir(parents=True)
+    with h5py.File(study / "swa-0" / "digits" / "full.h5") as file, written(other) as copy:
         for name in file:
             file.copy(name, copy)
         copy.attrs.update(file.attrs)
@@ -216,8 +219,7 @@ def test_an_unfinished_study_and_mixed_code_are_said_on_top(study, tmp_path):
     kept = [
         path
         for path in files
-        if path.parts[-2:]
-        not in (("swa-0", "finetune-full.h5"), ("noisy_adam-0", "finetune-full.h5"))
+        if path.name != "full.h5" or path.parts[-3] not in ("swa-0", "noisy_adam-0")
     ]
     made = report(study, tmp_path / "out", *kept, other)
     assert made.returncode == 0, made.stderr
@@ -242,8 +244,8 @@ def test_a_tuned_setting_is_shown_apart_and_is_no_minimum(study, tmp_path):
 
 
 def test_make_report_names_what_is_missing_and_makes_nothing_else(study, tmp_path):
-    asked = make("-n", "report", folder=tmp_path / "empty").stdout
-    assert asked.count(" -m ") == 1 and "-m eval.report" in asked
+    assert remade(tmp_path / "empty", goal="report") == ["eval.report"]
+    assert not (tmp_path / "empty").exists()
     assert make("report", folder=tmp_path / "empty").returncode != 0
 
 
@@ -278,73 +280,79 @@ def test_a_second_make_does_nothing(study):
     ]
 
 
-def remade(study, *arguments):
-    """The targets that make would make again, by the flags of its commands."""
-    lines = make("-n", "all", *arguments, folder=study).stdout.splitlines()
-    return [line.split(" -m ")[1] for line in lines if " -m " in line]
+def commands(study, *arguments, goal="all"):
+    """The commands of Python that make would run, without the checks of flags before them."""
+    lines = make("-n", goal, *arguments, folder=study).stdout.splitlines()
+    found = [line.split(" -m ")[-1] for line in lines if " -m common.recipe " in line]
+    return [command for command in found if not command.startswith("common.rehearse")]
+
+
+def remade(study, *arguments, goal="all"):
+    """The scripts that make would run."""
+    return [command.split()[0] for command in commands(study, *arguments, goal=goal)]
 
 
 def test_a_touched_method_remakes_its_minima_and_what_follows_alone(study):
-    commands = remade(study, "-W", "train/swa.py")
-    assert [command.split()[0] for command in commands if command.startswith("train")] == [
-        "train.swa"
-    ]
+    made = commands(study, "-W", "train/swa.py")
+    assert [command.split()[0] for command in made if command.startswith("train")] == ["train.swa"]
     assert {
-        command.split("--minimum ")[1].split()[0].split("/")[-1]
-        for command in commands
+        command.split("--minimum ")[1].split()[0].removeprefix(f"{study}/")
+        for command in made
         if "--minimum " in command
-    } == {"swa-0", "swa_last-0"}
-    compared = [command for command in commands if "--minima " in command]
+    } == {"swa-0", "swa-0/last"}
+    compared = [command for command in made if "--minima " in command]
     assert compared and all("swa-0" in command for command in compared)
-    assert commands[-1].startswith("eval.report")
+    assert made[-1].startswith("eval.report")
+
+
+EVERYTHING = {
+    "train.adam",
+    "train.noisy_adam",
+    "train.swa",
+    "eval.battery",
+    "eval.distance",
+    "eval.line",
+    "finetune.full",
+}
 
 
 @pytest.mark.parametrize(
-    "change, stages",
+    "change, scripts",
     [
         (["RUNS=3"], {"finetune.full"}),
-        (
-            ["EPOCHS=6"],
-            {
-                "train.adam",
-                "train.noisy_adam",
-                "train.swa",
-                "eval.battery",
-                "eval.distance",
-                "eval.line",
-                "finetune.full",
-            },
-        ),
-        (
-            ["SEEDS=0 1"],
-            {
-                "train.adam",
-                "train.noisy_adam",
-                "train.swa",
-                "eval.battery",
-                "eval.distance",
-                "eval.line",
-                "finetune.full",
-            },
-        ),
+        (["FINETUNE_full=--lr 1e-2"], {"finetune.full"}),
+        (["MEASURE_fgsm=--fgsm-levels 0,0.1"], {"eval.battery"}),
+        (["COMPARE_line=--points 5"], {"eval.line"}),
+        (["TRAIN_swa=--snapshots 6"], EVERYTHING - {"train.adam", "train.noisy_adam"}),
+        (["EPOCHS=6"], EVERYTHING),
+        (["SEEDS=0-1"], EVERYTHING),
+        (["REPORT=--partial"], set()),
+        (["-W", "eval/line.py"], {"eval.line"}),
+        (["-W", "finetune/full.py"], {"finetune.full"}),
+        (["-W", "eval/fgsm.py"], {"eval.battery"}),
+        (["-W", "eval/report/verdicts.py"], set()),
     ],
 )
-def test_a_changed_number_remakes_what_used_it(change, stages, study):
-    commands = remade(study, *change)
-    assert {command.split()[0] for command in commands} == stages | {"eval.report"}
-    if change == ["SEEDS=0 1"]:
-        assert all(
-            "-1" in command
-            for command in commands
-            if not command.startswith(("eval.report", "common.images.prepare"))
-        )
+def test_a_change_remakes_what_used_it(change, scripts, study):
+    made = commands(study, *change)
+    assert {command.split()[0] for command in made} == scripts | {"eval.report"}
+    if change == ["SEEDS=0-1"]:
+        own = [command for command in made if not command.startswith("eval.report")]
+        assert own and all("-1" in command for command in own)
     assert remade(study) == []  # to look at what a change would do changes nothing
 
 
-def test_swa_last_is_swa_s_last_iterate(study):
-    assert (study / "swa_last-0/weights.safetensors").read_bytes() == (
-        study / "swa-0/last.safetensors"
-    ).read_bytes()
+def test_another_setting_makes_its_own_minimum_and_what_follows(study):
+    made = commands(study, "METHODS=adam noisy_adam swa adam@lr_2e-3", "PAIRED=adam noisy_adam swa")
+    assert [command.split()[0] for command in made] == [
+        "train.adam",
+        "eval.battery",
+        "eval.battery",
+        "finetune.full",
+        "eval.report",
+    ]
+    assert all("adam@lr_2e-3-0" in command for command in made[:-1])
+    assert "--setting adam@lr_2e-3 " in made[0]
 
 
 def test_every_result_says_where_it_comes_from(study):
@@ -368,39 +376,7 @@ def test_every_result_says_where_it_comes_from(study):
 
 def test_nothing_is_left_beside_the_results(study):
     names = {path.name for path in study.rglob("*") if path.is_file()}
+    assert not list((study / "flags/new").iterdir())
     assert not [
         name for name in names if name.startswith(".") or ".part" in name or "resume" in name
-    ]
-
-
-def test_an_unknown_profile_or_a_missing_folder_is_one_line(tmp_path):
-    for arguments, message in (
-        (["PROFILE=none", "help"], "no such profile; there are"),
-        (["PROFILE=small", "all"], "needs IMAGENET=folder"),
-    ):
-        asked = subprocess.run(
-            ["make", *arguments, "PYTHON=python", f"A={tmp_path}/x"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-        )
-        assert (
-            asked.returncode != 0
-            and message in asked.stderr
-            and len(asked.stderr.strip().splitlines()) == 1
-        )
-        assert not (tmp_path / "x").exists()
-
-
-def test_pairs_follow_the_protocol():
-    assert words("PAIRS", "METHODS=adam noisy_adam swa", "SEEDS=0 1") == [
-        "adam-0--adam-1",
-        "adam-0--noisy_adam-1",
-        "adam-0--swa-1",
-        "noisy_adam-0--noisy_adam-1",
-        "noisy_adam-0--swa-1",
-        "swa-0--swa-1",
-        "adam-0--noisy_adam-0",
-        "adam-0--swa-0",
-        "noisy_adam-0--swa-0",
     ]

@@ -1,0 +1,198 @@
+"""The words of a study, as make hands them over, and what is wrong with them.
+
+A word is a variable of the Makefile or of a profile. Whatever nothing knows is one line, with the
+nearest that is known. Needs Python's standard library alone.
+"""
+
+import difflib
+import re
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from common import settings
+
+ASSIGNMENT = re.compile(r"^(?:export |override )*([A-Z]\w*) *[:?+]?=", re.MULTILINE)
+RANGE = re.compile(r"(\d+)-(\d+)")
+NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)  # of a module, and of a task
+# Make and the shell take a path of these as it stands.
+PLACE = re.compile(r"[\w./+,@-]+")
+# A variable that begins like this ends with the name of a file in the folder (TRAIN_swa).
+OF_FILES = {"TRAIN_": "train", "MEASURE_": "eval", "COMPARE_": "eval", "FINETUNE_": "finetune"}
+# And like this, with a word of another variable (TASK_digits).
+OF_WORDS = {"TASK_": "TASKS", "LADDER_": "LADDERS"}
+FOLDERS = ("IMAGENET", "CIFAR")  # people's own images
+SOURCES = ("PRETRAIN_DATA", "TASK_")  # what packs are made of
+SWITCHES = {"": False, "0": False, "no": False, "1": True, "yes": True}
+
+
+@dataclass
+class Words:
+    """{variable: value}, the values as the scripts should get them; which of them were typed."""
+
+    values: dict[str, str]
+    typed: set[str]
+
+    def __getitem__(self, name: str) -> str:
+        return self.values.get(name, "").strip()
+
+    def each(self, name: str) -> list[str]:
+        """The words of a variable, separated by blanks. SystemExit where one stands twice."""
+        words = self[name].split()
+        for word in words:
+            if words.count(word) > 1:
+                raise SystemExit(f"{name}={self[name]}: {word} stands there twice")
+        return words
+
+    def flags(self, *names: str) -> list[str]:
+        """Flags of a script, taken apart as a shell would; nothing in them is run."""
+        result = []
+        for name in names:
+            try:
+                result += shlex.split(self[name])
+            except ValueError as error:  # a quotation that does not end
+                raise SystemExit(f"{name}={self[name]}: {str(error).lower()}") from None
+        return result
+
+    def number(self, name: str) -> int:
+        """A whole number of 1 or more."""
+        if not re.fullmatch(r"[0-9]{1,9}", self[name]) or int(self[name]) < 1:
+            raise SystemExit(f"{name}={self[name]}: not a whole number of 1 or more")
+        return int(self[name])
+
+    def switch(self, name: str) -> bool:
+        """Whether a variable is on: 1 or yes; 0, no or nothing is off."""
+        if self[name].lower() not in SWITCHES:
+            raise SystemExit(f"{name}={self[name]}: give 1 or yes; nothing, 0 or no is off")
+        return SWITCHES[self[name].lower()]
+
+    def seeds(self) -> list[int]:
+        """SEEDS: whole numbers and ranges, 0-5 or 0 1 2."""
+        seeds = []
+        for word in self.each("SEEDS"):
+            ends = RANGE.fullmatch(word)
+            if ends:
+                seeds += range(int(ends[1]), int(ends[2]) + 1)
+            elif re.fullmatch(r"[0-9]+", word):
+                seeds.append(int(word))
+            else:
+                raise SystemExit(
+                    f"SEEDS={self['SEEDS']}: {word} is not a whole number of 0 or more, nor a "
+                    "range such as 0-5"
+                )
+        if not seeds or len(set(seeds)) < len(seeds):
+            problem = "a seed stands there twice" if seeds else "no seed; give 0, or 0-5"
+            raise SystemExit(f"SEEDS={self['SEEDS']}: {problem}")
+        return seeds
+
+    def settings(self, name: str, folder: str) -> list[str]:
+        """The settings that a variable names, each a file of `folder` with flags of its own."""
+        result = []
+        for word in self.each(name):
+            for setting in in_variable(name, settings.expand, word):
+                in_variable(name, settings.flags, setting)
+                check_file(name, settings.method(setting), folder)
+                if setting in result:
+                    raise SystemExit(f"{name}={self[name]}: {setting} stands there twice")
+                result.append(setting)
+        return result
+
+    def files(self, name: str, folder: str) -> list[str]:
+        """The files of `folder` that a variable names."""
+        for word in self.each(name):
+            check_file(name, word, folder)
+        return self.each(name)
+
+    def names(self, name: str) -> list[str]:
+        """Words that become part of a path."""
+        for word in self.each(name):
+            if not NAME.fullmatch(word):
+                raise SystemExit(f"{name}={word}: not a name; letters, digits and _ are")
+        return self.each(name)
+
+
+def in_variable(name: str, function, word: str):
+    """What `function` makes of a word; its error says in which variable the word stands."""
+    try:
+        return function(word)
+    except SystemExit as error:
+        raise SystemExit(f"{name}={error}") from None
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """ "; did you mean X?" with the nearest that is known, or nothing."""
+    found = difflib.get_close_matches(word, list(known), 1)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def modules(folder: str) -> list[str]:
+    """The names of the scripts in a folder."""
+    return sorted(path.stem for path in Path(folder).glob("[!_.]*.py"))
+
+
+def check_file(name: str, word: str, folder: str):
+    """SystemExit where a word names no file of `folder`."""
+    known = modules(folder)
+    if not NAME.fullmatch(word):
+        raise SystemExit(f"{name}={word}: a file of {folder}/ is named with letters, digits and _")
+    if word not in known:
+        hint = nearest(word, known) or f"; there are {', '.join(known)}"
+        raise SystemExit(f"{name}={word}: there is no {folder}/{word}.py{hint}")
+
+
+def read(arguments: list[str]) -> Words:
+    """The words from arguments "typed:NAME=value" and "file:NAME=value"."""
+    values, typed = {}, set()
+    for argument in arguments:
+        origin, _, rest = argument.partition(":")
+        name, _, value = rest.partition("=")
+        values[name] = value
+        if origin == "typed":
+            typed.add(name)
+    return Words(values, typed)
+
+
+def check_names(words: Words, makefiles: list[str]):
+    """SystemExit where a variable was typed that neither `makefiles` nor a file knows."""
+    known = {
+        name
+        for path in makefiles
+        if Path(path).is_file()
+        for name in ASSIGNMENT.findall(Path(path).read_text())
+    }
+    for name in sorted(words.typed - known):
+        prefix = name[: name.find("_") + 1]
+        if prefix in OF_FILES:
+            word, folder = name.removeprefix(prefix), OF_FILES[prefix]
+            if word not in modules(folder):
+                hint = nearest(name, [f"{prefix}{each}" for each in modules(folder)])
+                raise SystemExit(f"{name}: there is no {folder}/{word}.py{hint}")
+        elif prefix in OF_WORDS:
+            of = words[OF_WORDS[prefix]].split()
+            if name.removeprefix(prefix) not in of:
+                raise SystemExit(f"{name}: {OF_WORDS[prefix]} has no such word{nearest(name, of)}")
+        else:
+            hint = nearest(name, known) or "; make help lists them"
+            raise SystemExit(f"{name}: no such variable{hint}")
+
+
+def check_values(words: Words):
+    """SystemExit where a number, a place or a folder of images makes no sense."""
+    for name in "RUNS", "EPOCHS", "THREADS", "TUNE_RUNS":
+        words.number(name)
+    for name in "JOBS", "GPUS":
+        if words[name] or name in words.typed and name == "JOBS":
+            words.number(name)
+    if not PLACE.fullmatch(words["A"]):
+        raise SystemExit(
+            f"A={words['A']}: make cannot work in a folder of this name; "
+            "letters, digits and ./+,@_- are fine"
+        )
+    sources = words.flags(*(name for name in words.values if name.startswith(SOURCES)))
+    for name in words.typed.intersection(FOLDERS):
+        folder = words[name]
+        if folder and folder not in sources:
+            raise SystemExit(f"{name}={folder}: PROFILE={words['PROFILE']} takes no such folder")
+        if folder and ":" not in folder and not Path(folder).exists():
+            raise SystemExit(f"{name}={folder}: no such folder")

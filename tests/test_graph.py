@@ -1,0 +1,401 @@
+"""The words of a study, and the graph that make reads: what is made of which words, what is refused
+in one line, and that nothing which people type is run.
+"""
+
+import json
+import os
+import shlex
+import subprocess
+import time
+from collections import Counter
+
+import pytest
+from conftest import ROOT
+
+from common import journal, recipe
+from common import words as study_words
+
+IMAGES = "pictures of 'mine' $(shell touch run) `touch run` #1; touch run; $HOME"
+
+
+def make(*arguments, folder, environment=None):
+    return subprocess.run(
+        ["make", f"A={folder}", "PROFILE=smoke", "PYTHON=python", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | (environment or {}),
+    )
+
+
+def commands(*arguments, folder, goal="all", environment=None):
+    """The commands that make would run, taken apart as the shell does."""
+    asked = make("-n", goal, *arguments, folder=folder, environment=environment)
+    assert asked.returncode == 0, asked.stderr
+    lines = [
+        shlex.split(line) for line in asked.stdout.splitlines() if " -m common.recipe " in line
+    ]
+    # python -m common.recipe FOLDER STAGE TARGET WHAT python -m …
+    return [line[line.index("common.recipe") + 5 :] for line in lines]
+
+
+def modules(*arguments, folder, goal="all"):
+    """{script: how often it would run}."""
+    return Counter(command[2] for command in commands(*arguments, folder=folder, goal=goal))
+
+
+def refused(*arguments, folder, goal="all", environment=None):
+    """The one line with which make refuses."""
+    asked = make(goal, *arguments, folder=folder, environment=environment)
+    assert asked.returncode != 0 and not asked.stdout, asked.stdout
+    (line,) = asked.stderr.strip().splitlines()
+    assert not folder.exists()
+    return line.partition("*** ")[2].removesuffix(".  Stop.")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "study"
+
+
+def test_a_study_is_its_words(folder):
+    made = commands("SEEDS=0-1", folder=folder)
+    assert Counter(command[2] for command in made) == {
+        "common.images.prepare": 2,
+        "common.rehearse": 1,
+        "train.adam": 2,
+        "train.noisy_adam": 2,
+        "train.swa": 2,
+        "eval.battery": 8,  # swa/last is a control
+        "eval.distance": 9,
+        "eval.line": 9,
+        "finetune.full": 8,
+        "eval.report": 1,
+    }
+    compared = [
+        command[command.index("--minima") + 1 :][:2] for command in made if "eval.line" in command
+    ]
+    names = ["--".join(path.removeprefix(f"{folder}/") for path in pair) for pair in compared]
+    assert names == [
+        "adam-0--adam-1",
+        "adam-0--noisy_adam-1",
+        "adam-0--swa-1",
+        "noisy_adam-0--noisy_adam-1",
+        "noisy_adam-0--swa-1",
+        "swa-0--swa-1",
+        "adam-0--noisy_adam-0",
+        "adam-0--swa-0",
+        "noisy_adam-0--swa-0",
+    ]
+
+
+def test_a_setting_stands_wherever_a_method_does(folder):
+    made = commands(
+        "METHODS=adam noisy_adam@sigma_0.1,0.2 adam@lr_2e-3@weight-decay_0",
+        "PAIRED=adam noisy_adam@sigma_0.2",
+        "TRAIN_noisy_adam=--lr 3e-3",
+        "MODES=full full@lr_1e-2",
+        folder=folder,
+    )
+    trained = {
+        command[command.index("--setting") + 1]: command
+        for command in made
+        if command[2].startswith("train.")
+    }
+    assert list(trained) == [
+        "adam",
+        "noisy_adam@sigma_0.1",
+        "noisy_adam@sigma_0.2",
+        "adam@lr_2e-3@weight-decay_0",
+    ]
+    command = trained["noisy_adam@sigma_0.1"]
+    assert command[2] == "train.noisy_adam" and "--lr" in command  # the profile's flags stay
+    assert command[command.index("--out") + 1] == f"{folder}/noisy_adam@sigma_0.1-0"
+    modes = [command for command in made if command[2] == "finetune.full"]
+    assert len(modes) == 4 * 2
+    assert f"{folder}/adam@lr_2e-3@weight-decay_0-0/digits/full@lr_1e-2.h5" in modes[-1]
+    assert Counter(command[2] for command in made)["eval.distance"] == 1
+
+
+def test_a_rung_that_stands_twice_is_trained_once(folder):
+    ladders = [
+        "LADDERS=lr noise",
+        "LADDER_lr=adam@lr_5e-4 adam adam@lr_2e-3",
+        "LADDER_noise=adam noisy_adam@sigma_0.1,0.2",
+    ]
+    made = modules(*ladders, "METHODS=adam", folder=folder)
+    assert made["train.adam"] == 3 and made["train.noisy_adam"] == 2
+    assert made["eval.line"] == 0  # only what is in PAIRED is compared, METHODS by default
+
+
+def test_several_tasks_have_a_pack_each(folder):
+    made = commands(
+        "TASKS=digits capitals",
+        "TASK_capitals=glyphs:letters --image-size 32 --train-per-class 9",
+        folder=folder,
+    )
+    packs = [command for command in made if command[2] == "common.images.prepare"]
+    assert [command[4] for command in packs] == [
+        f"{folder}/data/{name}.h5" for name in ("pretrain", "digits", "capitals")
+    ]
+    assert packs[2][5:] == ["glyphs:letters", "--image-size", "32", "--train-per-class", "9"]
+    full = [command for command in made if command[2] == "finetune.full"]
+    assert len(full) == 4 * 2
+    assert f"{folder}/swa-0/last/capitals/full.h5" in full[-1]
+
+
+def test_any_single_file_is_a_target(folder):
+    goal = f"{folder}/swa-0/last/passport.h5"
+    assert modules(folder=folder, goal=goal) == {
+        "common.images.prepare": 1,
+        "common.rehearse": 1,
+        "train.swa": 1,
+        "eval.battery": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    "typed, line",
+    [
+        ("EPOCH=3", "EPOCH: no such variable; did you mean EPOCHS?"),
+        ("METHOD=adam", "METHOD: no such variable; did you mean METHODS?"),
+        ("METHODS=adam,swa", "METHODS=adam,swa: words are separated by blanks, not by commas"),
+        ("METHODS=adm", "METHODS=adm: there is no train/adm.py; did you mean adam?"),
+        (
+            "METHODS=sgd2",
+            "METHODS=sgd2: there is no train/sgd2.py; there are adam, noisy_adam, swa",
+        ),
+        ("METHODS=", "METHODS is empty; give at least one, such as METHODS=adam"),
+        ("METHODS=adam adam", "METHODS=adam adam: adam stands there twice"),
+        (
+            "METHODS=my-method",
+            "METHODS=my-method: not a setting; write METHOD@FLAG_VALUE, such as "
+            "noisy_adam@sigma_0.1 or adam@lr_2e-3@epochs_12",
+        ),
+        (
+            "METHODS=adam@lr=1",
+            "METHODS=adam@lr=1: not a setting; write METHOD@FLAG_VALUE, such as "
+            "noisy_adam@sigma_0.1 or adam@lr_2e-3@epochs_12",
+        ),
+        ("PAIRED=adam sam", "PAIRED=sam: there is no train/sam.py; did you mean swa?"),
+        (
+            "PAIRED=adam@lr_1",
+            "PAIRED=adam@lr_1: neither METHODS nor a ladder has it; did you mean adam?",
+        ),
+        (
+            "MEASUREMENTS=clean fsgm",
+            "MEASUREMENTS=fsgm: there is no eval/fsgm.py; did you mean fgsm?",
+        ),
+        (
+            "COMPARISONS=distances",
+            "COMPARISONS=distances: there is no eval/distances.py; did you mean distance?",
+        ),
+        ("MODES=ful", "MODES=ful: there is no finetune/ful.py; did you mean full?"),
+        ("SEEDS=a", "SEEDS=a: a is not a whole number of 0 or more, nor a range such as 0-5"),
+        ("SEEDS=", "SEEDS=: no seed; give 0, or 0-5"),
+        ("SEEDS=0-2 1", "SEEDS=0-2 1: a seed stands there twice"),
+        ("SEEDS=3-1", "SEEDS=3-1: no seed; give 0, or 0-5"),
+        ("RUNS=0", "RUNS=0: not a whole number of 1 or more"),
+        ("RUNS=two", "RUNS=two: not a whole number of 1 or more"),
+        ("EPOCHS=-1", "EPOCHS=-1: not a whole number of 1 or more"),
+        ("JOBS=0", "JOBS=0: not a whole number of 1 or more"),
+        ("GPUS=0", "GPUS=0: not a whole number of 1 or more"),
+        ("THREADS=two", "THREADS=two: not a whole number of 1 or more"),
+        ("MORE=maybe", "MORE=maybe: give 1 or yes; nothing, 0 or no is off"),
+        ("PROFILE=papr", "PROFILE=papr: no such profile; did you mean paper?"),
+        ("PROFILE=huge", "PROFILE=huge: no such profile; there are demo, paper, small, smoke"),
+        ("TRAIN_smm=--x", "TRAIN_smm: there is no train/smm.py; did you mean TRAIN_swa?"),
+        ("TASK_digit=glyphs:digits", "TASK_digit: TASKS has no such word; did you mean digits?"),
+        ("TASKS=digits words", "TASK_words is empty; it says what data/words.h5 is made of"),
+        ("LADDERS=lr", "LADDER_lr=: a ladder has rungs, two or more"),
+        ("TRAIN=--lr '1e-3", "TRAIN=--lr '1e-3: no closing quotation"),
+        (
+            "IMAGENET=/nowhere/at/all",
+            "IMAGENET=/nowhere/at/all: PROFILE=smoke takes no such folder",
+        ),
+        (
+            "CONTROLS=swa_last",
+            "CONTROLS=swa_last: there is no train/swa_last.py; there are adam, noisy_adam, swa",
+        ),
+        ("CONTROLS=swa", "CONTROLS=swa: write METHOD/FOLDER, such as swa/last"),
+        ("run=x", "run: no such variable; make help lists them"),
+    ],
+)
+def test_what_nothing_knows_is_one_line(typed, line, folder):
+    assert refused(typed, folder=folder) == line
+
+
+def test_a_goal_that_nothing_knows_is_one_line(folder):
+    assert refused(folder=folder, goal="al") == "make al: no such target; did you mean all?"
+    near = f"{folder}/adam-0/pasport.h5"
+    assert refused(folder=folder, goal=near) == (
+        f"make {near}: no such target; did you mean {folder}/adam-0/passport.h5?"
+    )
+    assert refused("clean", folder=folder) == "make all clean: clean goes alone; then make the rest"
+
+
+def test_a_folder_of_images_is_asked_for_and_looked_for(folder):
+    small = "PROFILE=small"
+    assert refused(small, folder=folder) == (
+        "PROFILE=small needs IMAGENET=folder with train/CLASS/*.jpg and val/CLASS/*.jpg"
+    )
+    assert (
+        refused(small, "IMAGENET=/no where", folder=folder) == "IMAGENET=/no where: no such folder"
+    )
+
+
+def test_a_folder_that_make_cannot_name_is_one_line(tmp_path):
+    for name in "my study", "a:b", "$(HOME)", "a#b", "per%cent":
+        line = refused(folder=tmp_path / name)
+        assert line == (
+            f"A={tmp_path / name}: make cannot work in a folder of this name; letters, digits and "
+            "./+,@_- are fine"
+        )
+
+
+def test_what_people_type_reaches_the_script_as_it_is_and_runs_nothing(tmp_path, folder):
+    images = tmp_path / IMAGES
+    images.mkdir()
+    made = commands("PROFILE=small", f"IMAGENET={images}", folder=folder)
+    assert made[0][5] == str(images)
+    typed = "--train-images 5 '$(shell touch run) `touch run`' \"#;\""
+    made = commands(f"TRAIN={typed}", folder=folder)
+    train = next(command for command in made if command[2] == "train.adam")
+    assert train[train.index("--train-images") + 2 :][:2] == [
+        "$(shell touch run) `touch run`",
+        "#;",
+    ]
+    assert not (tmp_path / "run").exists() and not (ROOT / "run").exists()
+
+
+def test_the_environment_changes_nothing(folder):
+    names = [
+        "A",
+        "TRAIN",
+        "TRAIN_adam",
+        "SEEDS",
+        "METHODS",
+        "RUN",
+        "READY",
+        "LOCKED",
+        "CACHE",
+        "LAUNCH",
+        "JOBS",
+        "GPUS",
+        "V",
+        "MORE",
+        "PARTIAL",
+        "PROFILE",
+        "RUNS",
+        "IMAGENET",
+        "run",
+        "on",
+        "ready",
+        "python",
+        "typed",
+        "SHOW",
+        "LADDERS",
+        "SECONDS",
+        "TASKS",
+        "FOLDER_pretrain",
+        "OUT",
+        "TESTS",
+    ]
+    environment = dict.fromkeys(names, "/nonsense")
+    assert commands(folder=folder, environment=environment) == commands(folder=folder)
+
+
+def test_to_look_leaves_no_trace(folder):
+    for goal in ["-n", "all"], ["-q", "all"], ["plan"], ["help"]:
+        make(*goal, folder=folder)
+    assert not folder.exists()
+
+
+def test_an_older_version_s_files_are_named(folder):
+    older = folder / "adam-0/finetune-full.h5"
+    older.parent.mkdir(parents=True)
+    older.touch()
+    asked = make("all", folder=folder)
+    assert asked.returncode and len(asked.stderr.splitlines()) == 1
+    assert f"{older}: made by an older version, whose files lay in other places" in asked.stderr
+    assert os.listdir(folder) == ["adam-0"]
+
+
+def test_switches_are_what_people_mean(folder):
+    more = modules("MORE=yes", folder=folder)["eval.battery"]
+    assert more == modules("MORE=1", folder=folder)["eval.battery"] == 8
+    for off in "", "0", "no":
+        assert modules(f"MORE={off}", folder=folder)["eval.battery"] == 4
+
+
+def test_the_plan_says_what_and_why(folder):
+    asked = make("plan", folder=folder).stdout.splitlines()
+    assert asked[0] == f"{folder}: 3 minima and 1 left beside them"
+    assert asked[1] == "  adam noisy_adam swa, each with the seeds 0"
+    assert ["pretrain", "3", "of", "3"] in [line.split()[:4] for line in asked]
+
+
+def write(folder, *events):
+    folder.mkdir(exist_ok=True)
+    lines = [json.dumps({"time": time.time()} | event) for event in events]
+    (folder / journal.JOURNAL).write_text("".join(f"{line}\n" for line in lines))
+    return journal.Journal(str(folder))
+
+
+TRAIN = {"stage": "train-adam", "kind": "pretrain"}
+MEASURE = {"stage": "passport", "kind": "measure"}
+
+
+def test_what_is_left_follows_from_what_has_ended(folder, monkeypatch):
+    monkeypatch.setenv("MAKEFLAGS", " -j2 --jobserver-auth=3,4")
+    to_make = [["pretrain", "train-adam", 4], ["measure", "passport", 4]]
+    begun = {"event": "make", "to_make": to_make}
+    ended = {"event": "ended", **TRAIN, "target": "a", "seconds": 60.0}
+    own = write(folder, begun, {"event": "began", **TRAIN, "target": "a"}, ended)
+    assert recipe.progress(own, None) == (1, 8, "at least 90 s left")  # 3 of 60 s, 2 at once
+    measured = {"event": "ended", **MEASURE, "target": "b", "seconds": 100.0}
+    own = write(folder, measured, begun, {"event": "began", **TRAIN, "target": "a"}, ended)
+    assert recipe.progress(own, None) == (1, 8, "about 5 min left")  # (180 + 400) s, 2 at once
+    own = write(folder, begun | {"expected": {"pretrain": 30, "measure": 15}})
+    assert recipe.progress(own, None) == (0, 8, "about 90 s left")
+
+
+def test_times_of_other_flags_count_for_nothing(folder):
+    old = {"event": "ended", **TRAIN, "target": "a", "seconds": 60.0, "time": time.time() - 100}
+    own = write(folder, old)
+    assert own.seconds(own.events(), {})
+    (folder / "flags").mkdir()
+    (folder / "flags/train-adam").write_text("--epochs 80")
+    assert not own.seconds(own.events(), {})
+
+
+def test_a_damaged_line_of_the_journal_counts_for_nothing(folder):
+    own = write(folder, {"event": "ended", **TRAIN, "target": "a", "seconds": 60.0})
+    with open(folder / journal.JOURNAL, "a") as file:
+        file.write('{"event": "en')
+    assert len(own.events()) == 1
+
+
+def test_an_estimate_is_never_below_its_longest_recipe():
+    seconds = {("pretrain", "train-adam"): 100.0}
+    left = journal.remaining(Counter({("pretrain", "train-adam"): 1}), seconds, jobs=8)
+    assert left.seconds == 100
+
+
+def test_nearest_says_nothing_where_nothing_is_near():
+    assert study_words.nearest("xyz", ["adam", "swa"]) == ""
+
+
+def test_a_recipe_says_what_and_keeps_what_it_printed(folder):
+    folder.mkdir()
+    command = ["python", "-m", "common.recipe", folder, "train-adam", folder / "adam-0/weights"]
+    script = "echo epoch 1; echo wrong >&2; exit 3"
+    done = subprocess.run(
+        [*command, "pretrain adam-0", "sh", "-c", script], cwd=ROOT, capture_output=True, text=True
+    )
+    log = folder / "logs/adam-0/weights.log"
+    assert done.returncode == 3 and done.stdout == "pretrain adam-0\n"
+    assert done.stderr == (
+        f"wrong\nfailed: pretrain adam-0 (status 3); {log} has what it printed\n"
+    )
+    assert log.read_text() == f"$ sh -c {shlex.quote(script)}\nepoch 1\n"
