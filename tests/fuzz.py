@@ -143,7 +143,7 @@ def targets(folder):
             ("{}",),
         ),
         "finetune": (
-            results(folder / "finetune-full.h5", "finetune"),
+            results(folder / "full.h5", "finetune"),
             lambda path: str(finetuning.read_runs(path, "f")),
             ("[]",),
         ),

@@ -249,7 +249,7 @@ def test_flags_are_checked(flags, pack_file, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_finetuning_makes_only_missing_runs(pack_file, minimum, tmp_path, monkeypatch, capsys):
-    out = tmp_path / "new folder" / "finetune-full.h5"
+    out = tmp_path / "new folder" / "full.h5"
     flags = ["--data", pack_file, "--minimum", minimum, "--out", out, *SHORT, "--epochs", "2"]
     run(monkeypatch, "finetune.full", *flags, "--runs", 1)
     with h5py.File(out) as file:
