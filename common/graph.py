@@ -15,18 +15,18 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 
 from common import journal, plan, settings, words
-from common.words import Words
+from common.study import MORE, Minimum, Study
 
 MAKEFILES = ["Makefile", "common/machine.mk"]
 PROFILE = "profiles/{}.mk"
 # Targets of the Makefile that are no files; those of them that make nothing in the folder.
 PHONY = ("all", "report", "tune", "plan", "check", "clean", "help")
 LOOKING = ("plan", "check", "help")
+TEMPORARY = ".temporary.mk"  # of a makefile that make removes as soon as it has read it
 
 
 @dataclass
@@ -41,116 +41,6 @@ class Rule:
     first: str = ""  # made before it; being newer remakes nothing
     listed: bool = False  # the command reads its flags from flags/`stage`: they are too many
     shown: bool = False  # what it prints is for people
-
-
-@dataclass(frozen=True)
-class Minimum:
-    """A folder that holds weights.safetensors. `left` is what a method leaves beside its own."""
-
-    setting: str
-    seed: int
-    left: str = ""
-
-    @property
-    def name(self) -> str:
-        """The folder, inside the study's."""
-        return f"{self.setting}-{self.seed}" + (f"/{self.left}" if self.left else "")
-
-
-@dataclass
-class Study:
-    """The words, checked, and what follows from them."""
-
-    words: Words
-    flags: dict[str, str] = field(default_factory=dict)  # {stage: the text of flags/STAGE}
-
-    def __post_init__(self):
-        self.folder = self.words["A"]
-        self.seeds = self.words.seeds()
-        self.methods = self.words.settings("METHODS", "train")
-        if not self.methods:
-            raise SystemExit("METHODS is empty; give at least one, such as METHODS=adam")
-        self.ladders = {
-            name: self.words.settings(f"LADDER_{name}", "train")
-            for name in self.words.names("LADDERS")
-        }
-        for name, rungs in self.ladders.items():
-            if len(rungs) < 2:
-                raise SystemExit(
-                    f"LADDER_{name}={' '.join(rungs)}: a ladder has rungs, two or more"
-                )
-        self.paired = self.words.settings("PAIRED", "train")
-        for word in self.paired:
-            if word not in self.trained_settings:
-                raise SystemExit(
-                    f"PAIRED={word}: neither METHODS nor a ladder has it"
-                    f"{words.nearest(word, self.trained_settings)}"
-                )
-        self.tasks = self.words.names("TASKS")
-        self.modes = self.words.settings("MODES", "finetune")
-        self.comparisons = self.words.files("COMPARISONS", "eval")
-        self.measurements = {"passport": self.words.files("MEASUREMENTS", "eval")}
-        more = self.words.files("MEASUREMENTS_MORE", "eval")
-        if self.words.switch("MORE"):
-            self.measurements["passport-more"] = more
-
-    def at(self, *parts: str) -> str:
-        """A path in the study's folder."""
-        return "/".join([self.folder, *parts])
-
-    def keep(self, stage: str, flags: list[str], a_line_each: bool = False) -> str:
-        """Notes the flags of a stage, which make keeps in flags/STAGE: changed flags remake it."""
-        self.flags[stage] = "\n".join(flags) if a_line_each else shlex.join(flags)
-        return stage
-
-    def kept(self, stage: str) -> str:
-        """The file in which the flags of a stage are kept."""
-        return self.at("flags", stage)
-
-    @property
-    def deterministic(self) -> list[str]:
-        return ["--deterministic"] if self.words.switch("DETERMINISTIC") else []
-
-    @cached_property
-    def trained_settings(self) -> list[str]:
-        """METHODS and the rungs of all ladders, each once."""
-        rungs = [rung for ladder in self.ladders.values() for rung in ladder]
-        return list(dict.fromkeys([*self.methods, *rungs]))
-
-    @cached_property
-    def trained(self) -> list[Minimum]:
-        return [Minimum(setting, seed) for setting in self.trained_settings for seed in self.seeds]
-
-    @cached_property
-    def left(self) -> list[Minimum]:
-        """What methods leave beside their minima: for swa/last swa-0/last, swa-1/last, …"""
-        minima = []
-        for word in self.words.each("CONTROLS"):
-            method, slash, name = word.partition("/")
-            words.check_file("CONTROLS", method, "train")
-            if not slash or not words.NAME.fullmatch(name):
-                raise SystemExit(f"CONTROLS={word}: write METHOD/FOLDER, such as swa/last")
-            minima += [
-                Minimum(minimum.setting, minimum.seed, name)
-                for minimum in self.trained
-                if settings.method(minimum.setting) == method
-            ]
-        return minima
-
-    @property
-    def minima(self) -> list[Minimum]:
-        return self.trained + self.left
-
-    @cached_property
-    def pairs(self) -> list[tuple[Minimum, Minimum]]:
-        """a-0--b-1 for a <= b (independent runs), then a-0--b-0 for a < b (a shared start)."""
-        ordered = [(a, b) for k, a in enumerate(self.paired) for b in self.paired[k:]]
-        pairs = []
-        if len(self.seeds) > 1:
-            first, second = self.seeds[:2]
-            pairs = [(Minimum(a, first), Minimum(b, second)) for a, b in ordered]
-        first = self.seeds[0]
-        return pairs + [(Minimum(a, first), Minimum(b, first)) for a, b in ordered if a != b]
 
 
 def packs(study: Study) -> Iterator[Rule]:
@@ -178,8 +68,8 @@ def source_of(study: Study, name: str, variable: str) -> list[str]:
         raise SystemExit(f"{variable} is empty; it says what data/{name}.h5 is made of")
     if not flags[0]:
         raise SystemExit(
-            f"PROFILE={study.words['PROFILE']} needs {folder}=folder with train/CLASS/*.jpg and "
-            "val/CLASS/*.jpg"
+            f"PROFILE={study.words['PROFILE']} needs {folder or variable}=folder with "
+            "train/CLASS/*.jpg and val/CLASS/*.jpg"
         )
     return flags
 
@@ -199,7 +89,7 @@ def pretraining(study: Study) -> Iterator[Rule]:
             first=study.at("flags/rehearsed-study"),
         )
         yield same_run(f"{folder}/training.h5", f"{folder}/weights.safetensors")
-    for minimum in study.left:
+    for minimum in study.beside:
         weights = study.at(f"{minimum.setting}-{minimum.seed}", "weights.safetensors")
         yield same_run(study.at(minimum.name, "weights.safetensors"), weights)
 
@@ -229,7 +119,7 @@ def same_run(target: str, weights: str) -> Rule:
 def measuring(study: Study) -> Iterator[Rule]:
     """A passport a minimum; its second volume holds what takes longer."""
     pack = study.at("data/pretrain.h5")
-    for volume, names in study.measurements.items():
+    for volume, names in study.volumes.items():
         given = [flag for name in names for flag in (*study.words.flags(f"MEASURE_{name}"), name)]
         stage = study.keep(volume, study.words.flags("MEASURE") + study.deterministic + given)
         scripts = ["eval/battery.py", *(f"eval/{name}.py" for name in names)]
@@ -238,7 +128,7 @@ def measuring(study: Study) -> Iterator[Rule]:
             target = f"{folder}/{volume}.h5"
             command = ["-m", "eval.battery", "--data", pack, "--minimum", folder, "--out", target]
             needs = [*scripts, f"{folder}/weights.safetensors", pack]
-            more = " (more)" if volume == "passport-more" else ""
+            more = " (more)" if volume == MORE else ""
             yield Rule(target, needs, command, stage, f"measure {minimum.name}{more}")
 
 
@@ -302,7 +192,7 @@ def tuning(study: Study) -> Iterator[Rule]:
         first = study.at("flags/rehearsed-tune")
         yield Rule(weights, [f"train/{method}.py", pack], command, stage, what, first)
         yield same_run(f"{folder}/training.h5", weights)
-    for mode in study.words.settings("TUNE_MODES", "finetune"):
+    for mode in study.words.settings("TUNE_MODES", "finetune") if study.tasks else []:
         runs = ["--runs", study.words["TUNE_RUNS"]]
         stage = f"tune-finetune-{settings.method(mode)}"
         flags = runs + finetuning_flags(study, mode) + ["--measure-on", "val"]
@@ -334,25 +224,28 @@ def rehearsal(study: Study, name: str, made: list[Rule]) -> Rule:
 
 def report(study: Study, results: list[Rule], tuned: list[Rule]) -> Rule:
     """The page. What was tuned is shown as it is; a study does not tune again by itself."""
-    flags = ["--profile", study.words["PROFILE"]]
-    inputs, made = [], []
-    for rule in results:
+    flags, files = ["--profile", study.words["PROFILE"]], []
+    for rule in hdf5(results):
         if rule.stage.startswith("prepare-"):
             flags += ["--pack", rule.target]
-        elif rule.target.endswith(".h5"):
-            made.append(rule.target)
-        inputs += [rule.target] if rule.target.endswith(".h5") else []
-    for rule in tuned:
-        if rule.target.endswith(".h5") and Path(rule.target).exists():
+        elif rule.stage != MORE or study.words.switch("MORE"):
+            files.append(rule.target)
+    for rule in hdf5(tuned):
+        if Path(rule.target).exists():
             flags += ["--tuned", rule.target]
-    stage = study.keep("report", [*flags, *study.words.flags("REPORT"), *made], a_line_each=True)
+    stage = study.keep("report", [*flags, *study.words.flags("REPORT"), *files], a_line_each=True)
     patterns = ("*.py", "*.json", "sections/*.py", "templates/*")
-    needs = [str(path) for each in patterns for path in sorted(Path("eval/report").glob(each))]
-    tuning_table = study.at("tune/table.txt")
-    needs += [*inputs, *([tuning_table] if Path(tuning_table).exists() else [])]
+    scripts = [str(path) for each in patterns for path in sorted(Path("eval/report").glob(each))]
+    packs = [rule.target for rule in results if rule.stage.startswith("prepare-")]
+    table = [path for path in [study.at("tune/table.txt")] if Path(path).exists()]
     command = ["-m", "eval.report", "--out", study.at("report"), f"@{study.kept(stage)}"]
-    page = study.at("report/index.html")
+    page, needs = study.at("report/index.html"), [*scripts, *packs, *files, *table]
     return Rule(page, needs, command, stage, "report", listed=True, shown=True)
+
+
+def hdf5(some_rules: list[Rule]) -> list[Rule]:
+    """Those whose target is an HDF5 file."""
+    return [rule for rule in some_rules if rule.target.endswith(".h5")]
 
 
 def report_alone(study: Study, page: Rule) -> Rule:
@@ -366,7 +259,7 @@ def report_alone(study: Study, page: Rule) -> Rule:
 
 def tuning_table(study: Study, tuned: list[Rule]) -> Rule:
     """The table of all that was tuned."""
-    files = [rule.target for rule in tuned if rule.target.endswith(".h5")]
+    files = [rule.target for rule in hdf5(tuned)]
     command = f"@$(on) -m eval.tuning {shlex.join(files)} > $@.part && mv $@.part $@"
     return Rule(study.at("tune/table.txt"), ["eval/tuning.py", *files], command)
 
@@ -381,15 +274,15 @@ def rules(study: Study) -> list[Rule]:
     return [*checks, *made, page, *tuned, tuning_table(study, tuned), report_alone(study, page)]
 
 
-def makefile(study: Study, made: list[Rule], jobs: int | None, process: int) -> Iterator[str]:
-    """The text that make reads. `$(run)` and `$(on)`, who runs a command and where, are in
-    common/machine.mk.
+def makefile(study: Study, made: list[Rule], goals: list[str], flags: str) -> Iterator[str]:
+    """The text that make reads, started with `flags`. `$(run)` and `$(on)`, who runs a command and
+    where, are in common/machine.mk.
     """
     yield f"# The rules of {study.folder}, which common/graph.py wrote for make."
-    if jobs:
-        yield f"MAKEFLAGS += -j{jobs}"
-    if process:
-        yield f"export MAKE_PROCESS := {process}"
+    if "-j" not in flags:
+        yield f"MAKEFLAGS += -j{plan.jobs(study.words)}"
+    if takes_folder(study, goals, flags):
+        yield f"export MAKE_PROCESS := {os.getppid()}"
     targets = " ".join(rule.target for rule in made if rule.target != "report")
     yield "# Files are written whole or not at all: none is make's to delete."
     yield f".PRECIOUS: {targets}\n"
@@ -398,7 +291,15 @@ def makefile(study: Study, made: list[Rule], jobs: int | None, process: int) -> 
             new = study.at("flags/new", stage)
             yield f"{study.kept(stage)}: FORCE\n\t@mv {new} $@\n"
     yield from (text(study, rule) for rule in made)
+    page = study.at("report/index.html")
+    # A target with a recipe is never up to date for make -q.
+    yield f"all: {page}" + ("" if "q" in letters(flags) else f"\n\t@echo 'report: {page}'")
     yield f"tune: {study.at('tune/table.txt')}\n\t@cat $<"
+    if goals == ["plan"]:
+        steps = plan.steps(study, made, [page])
+        yield "plan:"
+        for line in plan.told(study, steps):
+            yield f"\t@echo {shlex.quote(line)}".replace("$", "$$")
 
 
 def text(study: Study, rule: Rule) -> str:
@@ -438,39 +339,44 @@ def check_layout(folder: str):
             )
 
 
-def check_profile(study_words: Words):
+def check_profile(given: words.Words):
     """SystemExit where PROFILE names no profile."""
-    name = study_words["PROFILE"]
+    name = given["PROFILE"]
     if not Path(PROFILE.format(name)).is_file():
         known = sorted(path.stem for path in Path("profiles").glob("*.mk"))
         hint = words.nearest(name, known) or f"; there are {', '.join(known)}"
         raise SystemExit(f"PROFILE={name}: no such profile{hint}")
 
 
-def wanted(study: Study, goals: list[str]) -> list[str]:
-    """The targets of rules that goals stand for."""
-    page, table = study.at("report/index.html"), study.at("tune/table.txt")
-    stand_for = {"all": page, "plan": page, "tune": table}
-    return [stand_for.get(goal, os.path.normpath(goal)) for goal in goals]
+def letters(flags: str) -> str:
+    """The flags of make that are one letter, of its MAKEFLAGS: "kn" of "kn -j2 --no-print"."""
+    return "" if flags.startswith("-") else flags.split(" ")[0]
 
 
-def begin(study: Study, goals: list[str], steps: list[plan.Step], make: int):
-    """Takes the folder for this make: no other works there until it ends."""
-    journal.lock(study.folder, " ".join(goals), make)
+def takes_folder(study: Study, goals: list[str], flags: str) -> bool:
+    """Whether this make writes in the study's folder, so that no other may."""
+    looks = {"n", "q"} & set(letters(flags)) or set(goals) <= set(LOOKING)
+    return not looks and not (goals == ["report"] and study.words.switch("PARTIAL"))
+
+
+def take_folder(study: Study, made: list[Rule], goals: list[str], flags: str):
+    """Takes the folder for this make, and notes there what it sets out to do."""
+    journal.lock(study.folder, " ".join(goals), os.getppid())
     for path in Path(study.folder).rglob(".*.part"):
         path.unlink()
+    page, table = study.at("report/index.html"), study.at("tune/table.txt")
+    targets = [{"all": page, "tune": table}.get(goal, os.path.normpath(goal)) for goal in goals]
+    steps = plan.steps(study, made, targets, everything="B" in letters(flags))
     new = Path(study.at("flags/new"))
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     stages = {step.rule.stage for step in steps if step.rule.stage}
-    stages |= {Path(goal).name for goal in goals if Path(goal).parent == new.parent}
-    for stage in stages:
+    for stage in stages | {Path(goal).name for goal in goals}.intersection(study.flags):
         if plan.flags_changed(study.kept(stage), study.flags[stage]):
             Path(new, stage).write_text(study.flags[stage])
     expected = plan.profile_seconds(study.words)
-    journal.Journal(study.folder).write(
-        "make", goals=" ".join(goals), to_make=plan.count(steps), expected=expected
-    )
+    to_make = plan.count(steps)
+    journal.Journal(study.folder).write("make", goals=goals, to_make=to_make, expected=expected)
 
 
 def main():
@@ -485,33 +391,16 @@ def main():
     study = Study(given)
     made = rules(study)
     check_goals(goals, made, study)
-    short = "" if flags.startswith("-") else flags.split(" ")[0]
-    looks = {"n", "q"} & set(short) or set(goals) <= set(LOOKING)
     if goals != ["clean"]:
         check_layout(study.folder)
-    steps = plan.steps(study, made, wanted(study, goals), everything="B" in short)
-    process = os.getppid()
-    takes = not looks and not (goals == ["report"] and given.switch("PARTIAL"))
-    if takes:
-        begin(study, goals, steps, process)
-    jobs = None if "-j" in flags else plan.jobs(given)
-    lines = [*makefile(study, made, jobs, process if takes else 0)]
-    page = study.at("report/index.html")
-    # A target with a recipe is never up to date for make -q.
-    lines.append(f"all: {page}" + ("" if "q" in short else f"\n\t@echo 'report: {page}'"))
-    if goals == ["plan"]:
-        told = [f"\t@echo {shlex.quote(line)}" for line in plan.told(study, steps)]
-        lines.append("\n".join(["plan:", *told]).replace("$", "$$"))
-    content = "\n".join(lines) + "\n"
-    if looks:
-        with tempfile.NamedTemporaryFile("w", suffix=".mk", delete=False) as file:
-            file.write(content)
-        print(file.name)
+    if takes_folder(study, goals, flags):
+        take_folder(study, made, goals, flags)
+        path = Path(study.at("graph.mk"))
     else:
-        part = Path(study.at(".graph.mk.part"))
-        part.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(content)
-        print(part.replace(study.at("graph.mk")))
+        path = Path(tempfile.mkstemp(suffix=TEMPORARY)[1])
+    part = path.with_name(f".{path.name}.part")
+    part.write_text("".join(f"{line}\n" for line in makefile(study, made, goals, flags)))
+    print(part.replace(path))
 
 
 if __name__ == "__main__":

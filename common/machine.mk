@@ -65,7 +65,7 @@ ifneq ($(.SHELLSTATUS),0)
 $(error $(or $(answer),the graph of the study could not be written))
 endif
 -include $(answer)
-$(if $(filter-out $A/graph.mk,$(answer)),$(shell rm -f $(answer)))
+$(if $(filter %.temporary.mk,$(answer)),$(shell rm $(answer)))
 endif
 
 # Two profiles started at once wait for each other here, and find it done.

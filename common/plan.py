@@ -122,9 +122,9 @@ def told(study, some_steps: list[Step]) -> Iterator[str]:
     there will be made again.
     """
     settings = dict.fromkeys(minimum.setting for minimum in study.trained)
-    beside = f" and {len(study.left)} left beside them" if study.left else ""
+    beside = f" and {len(study.beside)} left beside them" if study.beside else ""
     yield f"{study.folder}: {len(study.trained)} minima{beside}"
-    yield f"  {' '.join(settings)}, each with the seeds {' '.join(map(str, study.seeds))}"
+    yield f"  {' '.join(settings)}, each with the seeds {study.words['SEEDS']}"
     yield f"  {'':12}{'to make':>12}{'each':>10}"
     history = journal.Journal(study.folder)
     expected = profile_seconds(study.words)

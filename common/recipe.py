@@ -36,7 +36,7 @@ def main():
     log = None if shown else Path(folder, "logs", f"{os.path.relpath(target, folder)}.log")
     status = run(command, log, lambda: draw(journal, what, log))
     if status:
-        where = f"; {log} has what it printed" if log else ""
+        where = f"; {log} has what it printed" if last_line(log) else ""
         print(f"failed: {what} (status {status}){where}", file=sys.stderr, flush=True)
     else:
         journal.write("ended", **about, seconds=round(time.monotonic() - began, 3))

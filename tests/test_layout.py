@@ -18,7 +18,7 @@ import common
 SCRIPTS = "train", "eval", "finetune"
 GROUND = "cli", "devices", "files", "provenance", "replay", "seeds", "settings"
 # What make runs, with any Python: these import each other, and no other file imports them.
-OF_MAKE = "graph", "words", "plan", "journal", "recipe"
+OF_MAKE = "graph", "study", "words", "plan", "journal", "recipe"
 # What a folder may import of common/, beside itself and the ground floor.
 BELOW = {
     "common/images": set(),
