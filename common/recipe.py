@@ -10,6 +10,7 @@ the environment all is shown. Needs Python's standard library alone.
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ BAR = 30  # characters
 
 def main():
     folder, stage, target, what, *command = sys.argv[1:]
+    sys.stdout.reconfigure(errors="replace")  # what a script printed, on any terminal
     if os.environ.get("MAKE_PROCESS"):
         share_lock(folder, int(os.environ["MAKE_PROCESS"]))
     journal = Journal(folder)
@@ -78,10 +80,9 @@ def say(journal: Journal, position: int, what: str):
     number, total, left = progress(journal, position)
     clear = "\r\033[K" if sys.stdout.isatty() else ""
     # make -W may run more than it was thought to; a recipe run by hand is none of a make's.
-    count = f"[{number}/{max(number, total)}] " if "MAKE_PROCESS" in os.environ else ""
-    print(
-        f"{clear}{count}{what}{', ' if count and left else ''}{left if count else ''}", flush=True
-    )
+    if "MAKE_PROCESS" in os.environ:
+        what = f"[{number}/{max(number, total)}] {what}" + (f", {left}" if left else "")
+    print(f"{clear}{what}", flush=True)
 
 
 def draw(journal: Journal, what: str, log: Path | None):
@@ -94,10 +95,9 @@ def draw(journal: Journal, what: str, log: Path | None):
     if not total:
         return
     full = min(BAR, BAR * ended // total)
-    words = [f"{'█' * full}{'░' * (BAR - full)} {ended}/{total}", progress(journal, None)[2]]
-    words.append(last_line(log) or what)
-    width = os.get_terminal_size().columns
-    line = " · ".join(word for word in words if word)[: width - 1]
+    bar = f"[{'#' * full}{'.' * (BAR - full)}] {ended}/{total}"
+    words = [bar, progress(journal, None)[2], last_line(log) or what]
+    line = ", ".join(word for word in words if word)[: shutil.get_terminal_size().columns - 1]
     print(f"\r\033[K{line}", end="\n" if ended >= total else "", flush=True)
 
 
