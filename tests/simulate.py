@@ -1,10 +1,10 @@
 """What the report's statistics do on studies whose truth is known, at more sizes than the tests
 have time for: python -m tests.simulate
 
-Each line: studies of 5 predictors and 3 outcomes with independent effects of the method (0, 1, 3
-standard deviations of the noise, in turn) and an effect of the seed that its methods share. Per
+Each line: studies of 5 predictors and 3 outcomes with independent effects of the setting (0, 1, 3
+standard deviations of the noise, in turn) and an effect of the seed that its settings share. Per
 100: null studies with any verdict after Holm, with our degrees of freedom and with the plain
-minima - methods - 1; intervals that hold the truth (0; 0.6; 0 given a covariate); studies in which
+minima - settings - 1; intervals that hold the truth (0; 0.6; 0 given a covariate); studies in which
 r = 0.8 is found.
 """
 
@@ -14,13 +14,13 @@ from scipy import stats as scipy_stats
 from eval.report import statistics, verdicts
 
 
-def simulated(rng, methods, seeds, method_effect, seed_effect=1.0, r=0.0, twins=False):
-    """(values (minima, 8), methods (minima,), seeds (minima,)) of one study.
+def simulated(rng, settings, seeds, setting_effect, seed_effect=1.0, r=0.0, alike=""):
+    """(values (minima, 8), settings (minima,), seeds (minima,)) of one study.
 
-    Values are those of 5 predictors and 3 outcomes: independent effects of the method, an effect of
-    the seed that all its methods share, noise of std 1; column 0 and column 5 correlate with `r`
-    within methods. `twins`: the last method is nearly the first, as an average is to its last
-    iterate.
+    Values are those of 5 predictors and 3 outcomes: independent effects of the setting, an effect
+    of the seed that all its settings share, noise of std 1; column 0 and column 5 correlate with
+    `r` within settings. `alike`: "twins", the last setting is nearly the first, as an average is to
+    its last iterate; "ladder", each is nearly the one before it, as rungs of one knob are.
     """
 
     def draw(*shape):
@@ -28,36 +28,38 @@ def simulated(rng, methods, seeds, method_effect, seed_effect=1.0, r=0.0, twins=
         values[..., 5] = r * values[..., 0] + np.sqrt(1 - r * r) * values[..., 5]
         return values
 
-    noise = draw(methods, seeds)
-    if twins:
-        noise[-1] = np.sqrt(0.9) * noise[0] + np.sqrt(0.1) * noise[-1]
-    values = noise + seed_effect * draw(1, seeds) + method_effect * rng.normal(size=(methods, 1, 8))
+    noise = draw(settings, seeds)
+    nearly = {"twins": [(-1, 0)], "ladder": [(k, k - 1) for k in range(1, settings)]}
+    for one, other in nearly.get(alike, []):
+        noise[one] = np.sqrt(0.9) * noise[other] + np.sqrt(0.1) * noise[one]
+    values = noise + seed_effect * draw(1, seeds)
+    values += setting_effect * rng.normal(size=(settings, 1, 8))
     return (
         values.reshape(-1, 8),
-        np.repeat(np.arange(methods), seeds),
-        np.tile(np.arange(seeds), methods),
+        np.repeat(np.arange(settings), seeds),
+        np.tile(np.arange(seeds), settings),
     )
 
 
-def line(methods, seeds, seed_effect, twins, trials=300):
+def line(settings, seeds, seed_effect, alike, trials=300):
     """The numbers of one line: per 100 studies, each of the things that the module names."""
     rng, counts = np.random.default_rng(0), []
     for k in range(trials):
-        counts.append(study(rng, methods, seeds, (0, 1, 3)[k % 3], seed_effect, twins))
+        counts.append(study(rng, settings, seeds, (0, 1, 3)[k % 3], seed_effect, alike))
     return 100 * np.mean(counts, 0)
 
 
 def study(rng, *size):
     """Whether one study made each mistake, or found each truth; `size` as `simulated` takes it."""
-    *shape, twins = size
-    values, *labels = simulated(rng, *shape, twins=twins)
+    *shape, alike = size
+    values, *labels = simulated(rng, *shape, alike=alike)
     tests = [
         statistics.correlation(values[:, x], values[:, y], *labels)
         for x in range(5)
         for y in range(5, 8)
     ]
     given = statistics.correlation(values[:, 0], values[:, 5], *labels, values[:, 1])
-    some, strong = (related(rng, shape, r, twins) for r in (0.6, 0.8))
+    some, strong = (related(rng, shape, r, alike) for r in (0.6, 0.8))
     testable = given["df_most"] >= statistics.LEAST_DF
     return [
         (statistics.holm([test["p"] for test in tests]) < verdicts.ALPHA).any(),
@@ -69,31 +71,36 @@ def study(rng, *size):
     ]
 
 
-def related(rng, shape, r, twins):
+def related(rng, shape, r, alike):
     """The correlation of columns 0 and 5 in a new study, where it is `r`."""
-    values, *labels = simulated(rng, *shape, r, twins)
+    values, *labels = simulated(rng, *shape, r, alike)
     return statistics.correlation(values[:, 0], values[:, 5], *labels)
 
 
 def plain_p(test):
-    """Student's p with minima - methods - 1 degrees of freedom."""
+    """Student's p with minima - settings - 1 degrees of freedom."""
     t = abs(test["r"]) * np.sqrt(test["df_most"] / (1 - test["r"] ** 2))
     return 2 * scipy_stats.t.sf(t, test["df_most"])
 
 
 if __name__ == "__main__":
     print(
-        "methods seeds seed-effect twins | false: ours plain | covered: 0, 0.6, 0 given | "
+        "settings seeds seed-effect alike | false: ours plain | covered: 0, 0.6, 0 given | "
         "found: 0.8"
     )
-    for setting in [
-        (methods, seeds, effect, False)
-        for methods, seeds in ((3, 3), (3, 5), (4, 5), (3, 10))
+    independent = [
+        (settings, seeds, effect, "")
+        for settings, seeds in ((3, 3), (3, 5), (4, 5), (3, 10), (12, 5))
         for effect in (0, 1, 3)
-    ] + [(3, 5, 1, True), (4, 5, 1, True)]:
+    ]
+    related_settings = [
+        (settings, 5, 1, alike)
+        for settings, alike in ((3, "twins"), (4, "twins"), (6, "ladder"), (12, "ladder"))
+    ]
+    for size in independent + related_settings:
         print(
-            "{:7} {:5} {:11} {:5} | {:11.1f} {:5.0f} | {:8.1f} {:5.1f} {:5.1f} | {:6.0f}".format(
-                *setting, *line(*setting)
+            "{:8} {:5} {:11} {:>6} | {:10.1f} {:5.0f} | {:8.1f} {:5.1f} {:5.1f} | {:6.0f}".format(
+                *size, *line(*size)
             ),
             flush=True,
         )

@@ -5,8 +5,10 @@ its tables, its figures and its page.
 import csv
 import html
 import io
+import itertools
 import json
 import re
+import runpy
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,28 +23,30 @@ from common import files
 from eval.report import cells, claims, figures, reading, results, statistics, study, verdicts
 from eval.report.page import Page
 from eval.report.results import Result
+from eval.report.sections import head
 from eval.report.table import FINETUNED, MEASURED, Value, Values, column_name, summary_csv
 
 FULL = reading.Finetuning("digits", "full", "full", [])
 
 
-def value(minimum, method, seed, number, fields, **more):
+def value(minimum, setting, seed, number, fields, **more):
     """One value of a minimum: what it is stands in `fields`."""
-    whose = {"minimum": minimum, "method": method, "setting": method, "seed": seed}
+    whose = {"minimum": minimum, "method": setting, "setting": setting, "seed": seed}
     source = {"source": "finetuning"} if fields["kind"] == "finetune" else {}
     return Value(**whose, **source | fields, value=number, **more)
 
 
-@pytest.mark.parametrize("method_effect", [0, 1, 3])
+@pytest.mark.parametrize("setting_effect", [0, 1, 3])
 @pytest.mark.parametrize(
-    "methods, seeds, seed_effect, twins", [(3, 5, 1, False), (3, 10, 3, False), (4, 5, 1, True)]
+    "settings, seeds, seed_effect, alike",
+    [(3, 5, 1, ""), (3, 10, 3, ""), (4, 5, 1, "twins"), (12, 5, 1, "ladder")],
 )
 def test_at_most_7_of_100_null_studies_have_any_verdict(
-    method_effect, methods, seeds, seed_effect, twins
+    setting_effect, settings, seeds, seed_effect, alike
 ):
     rng, false = np.random.default_rng(0), 0
     for _ in range(100):
-        values, *labels = simulated(rng, methods, seeds, method_effect, seed_effect, twins=twins)
+        values, *labels = simulated(rng, settings, seeds, setting_effect, seed_effect, alike=alike)
         p = [
             statistics.correlation(values[:, x], values[:, y], *labels)["p"]
             for x in range(5)
@@ -52,14 +56,14 @@ def test_at_most_7_of_100_null_studies_have_any_verdict(
     assert false <= 7
 
 
-@pytest.mark.parametrize("method_effect", [0, 1, 3])
+@pytest.mark.parametrize("setting_effect", [0, 1, 3])
 @pytest.mark.parametrize("seed_effect", [0, 1])
-def test_intervals_of_correlations_cover_what_they_claim(method_effect, seed_effect):
+def test_intervals_of_correlations_cover_what_they_claim(setting_effect, seed_effect):
     """Truth 0 and 0.6, with and without a covariate, 5 and 10 seeds: 92 to 98 of 100."""
     rng, covered = np.random.default_rng(1), []
     for k in range(1200):
         r = 0.6 * (k % 2)
-        values, *labels = simulated(rng, 3, 5 + 5 * (k % 4 > 1), method_effect, seed_effect, r)
+        values, *labels = simulated(rng, 3, 5 + 5 * (k % 4 > 1), setting_effect, seed_effect, r)
         found = statistics.correlation(
             values[:, 0], values[:, 5], *labels, covariate=values[:, 1] if k % 8 > 3 else None
         )
@@ -68,7 +72,7 @@ def test_intervals_of_correlations_cover_what_they_claim(method_effect, seed_eff
 
 
 def test_a_real_effect_is_found():
-    """r = 0.8 within methods, 3 methods: 10 seeds find it in most studies, 5 in some;
+    """r = 0.8 within settings, 3 settings: 10 seeds find it in most studies, 5 in some;
     detectable_correlation says the same.
     """
     rng, found = np.random.default_rng(2), {5: [], 10: []}
@@ -127,10 +131,10 @@ def test_correlation_by_hand():
         one["r"] == pytest.approx(np.corrcoef(x, y)[0, 1]) and one["df"] == one["df_most"] == 10
     )  # the textbook's n - 2
     shifted = np.repeat([0, 100, -7], 4)
-    methods, seeds = np.repeat(list("abc"), 4), np.tile(range(4), 3)
-    found = statistics.correlation(x + shifted, y - 3 * shifted, methods, seeds)
+    settings, seeds = np.repeat(list("abc"), 4), np.tile(range(4), 3)
+    found = statistics.correlation(x + shifted, y - 3 * shifted, settings, seeds)
     assert (
-        found["r"] == pytest.approx(statistics.correlation(x, y, methods, seeds)["r"])
+        found["r"] == pytest.approx(statistics.correlation(x, y, settings, seeds)["r"])
         and found["df_most"] == 8 >= found["df"]
     )
     given = statistics.correlation(x + 50 * z, y - 50 * z, ["a"] * 12, range(12), z)
@@ -166,21 +170,21 @@ def test_holm_by_hand():
     )
 
 
-def test_pooled_leaves_one_method_out():
-    x, y, methods = (
+def test_pooled_leaves_one_setting_out():
+    x, y, settings = (
         np.array([0, 1, 0, 1, 10, 11.0]),
         np.array([1, 0, 1, 0, 11, 10.0]),
         np.array(list("aabbcc")),
     )
-    r, without = statistics.pooled(x, y, methods)
+    r, without = statistics.pooled(x, y, settings)
     assert (
         r > 0.9 and without[2] == pytest.approx(-1) and len(without) == 3
-    )  # one method makes the whole of it
+    )  # one setting makes the whole of it
 
 
 def made_up(effects, seeds=range(5), noise=0.002):
-    """Minima like those of `effects`, which has one a method, with a little noise on each value,
-    the same for all methods of a seed.
+    """Minima like those of `effects`, which has one a setting, with a little noise on each value,
+    the same for all settings of a seed.
     """
     rng = np.random.default_rng(7)
     shifts = {seed: rng.normal() for seed in seeds}
@@ -188,7 +192,7 @@ def made_up(effects, seeds=range(5), noise=0.002):
     for mean in effects:
         for seed in seeds:
             factor = 1 + noise * (shifts[seed] + 0.1 * rng.normal())
-            changed = {"minimum": f"{mean.method}-{seed}", "seed": seed}
+            changed = {"minimum": f"{mean.setting}-{seed}", "seed": seed}
             rows.append(replace(mean, **changed, value=mean.value * factor))
     return Values(rows)
 
@@ -225,7 +229,7 @@ def test_claims_on_the_published_numbers_themselves():
 def test_claims_change_with_the_numbers():
     swapped = {"swa": "noisy_adam", "noisy_adam": "swa", "adam": "adam"}
     theirs = [
-        replace(mean, method=swapped[mean.method]) for mean in claims.published_values(PUBLISHED)
+        replace(mean, setting=swapped[mean.setting]) for mean in claims.published_values(PUBLISHED)
     ]
     found = verdicts_of_claims(made_up(theirs))
     assert found["SWA generalizes best, then adam, then noisy_adam"] == "does not hold"
@@ -253,8 +257,8 @@ def test_one_counterexample_refutes_every():
 
 def test_a_cell_of_a_table_shows_one_minimum_s_own_interval():
     level = MEASURED | {"source": "x", "split": "test", "name": "half_accuracy_level"}
-    lacking = value("a-0", "a", 0, np.nan, level, has_interval=True)
-    own = value("a-1", "a", 1, 0.5, level, low=0.25, high=np.inf, has_interval=True)
+    lacking = value("a-0", "a", 0, np.nan, level, has_interval=0.9)
+    own = value("a-1", "a", 1, 0.5, level, low=0.25, high=np.inf, has_interval=0.9)
     assert cells.cell([lacking, own]) == "0.500 [0.250, never]"
     assert cells.cell([lacking]) == "–"
     assert cells.cell([lacking, replace(own, low=np.nan)]) == "0.500"
@@ -268,16 +272,16 @@ def test_a_cell_of_a_table_shows_one_minimum_s_own_interval():
     assert cells.cell(distances) == "0.13530 ± 0.00020"
 
 
-def test_differences_between_methods_are_paired_by_seed():
+def test_differences_between_settings_are_paired_by_seed():
     values = Values(
         value(
-            f"{method}-{seed}",
-            method,
+            f"{setting}-{seed}",
+            setting,
             seed,
             0.5 + seed / 10 + shift + 0.001 * (seed == 1),
             verdicts.PREDICTORS["test_accuracy"][1],
         )
-        for method, shift in (("a", 0), ("b", 0.02))
+        for setting, shift in (("a", 0), ("b", 0.02))
         for seed in range(3)
     )
     for finetuning in FULL, None:
@@ -328,23 +332,41 @@ def test_the_smallest_lr_is_held_against_the_best_of_the_larger():
     assert claims.inside(claims.smallest_lr([tried(1e-4, 0.5)])) == "open"
 
 
+@pytest.mark.parametrize(
+    "changes, alike",
+    [
+        ({}, True),
+        ({"task": "letters"}, False),
+        ({"mode": "linear_probe"}, False),
+        ({"kind": "training"}, False),
+    ],
+)
+def test_only_lrs_of_one_task_and_mode_are_held_against_each_other(changes, alike):
+    def file(kind="finetune", task="digits", mode="full"):
+        return SimpleNamespace(kind=kind, task=task, attrs={"mode": mode})
+
+    finetuning = replace(FULL, results=[file()])
+    assert claims.is_like(finetuning, file(**changes)) == alike
+
+
 PROBE = reading.Finetuning("digits", "linear_probe", "linear_probe", [])
 
 
-def measured(names, values, methods, seeds):
+def measured(names, values, settings, seeds):
     """Values of minima: `values` (n, 8) are those of all predictors, then of all outcomes."""
     fields = [fields for _, fields in verdicts.PREDICTORS.values()]
     fields += [verdicts.outcome_fields(PROBE, outcome) for outcome in verdicts.OUTCOMES]
     return [
-        value(name, f"m{method}", int(seed), number, what)
-        for name, row, method, seed in zip(names, values, methods, seeds)
+        value(name, f"s{setting}", int(seed), number, what)
+        for name, row, setting, seed in zip(names, values, settings, seeds)
         for what, number in zip(fields, row)
     ]
 
 
 def test_sentences_say_what_is_known():
-    values, methods, seeds = simulated(np.random.default_rng(8), 3, 10, 1, 0, 0.97)
-    rows = measured([f"m{m}-{s}" for m, s in zip(methods, seeds)], values, methods, seeds)
+    values, settings, seeds = simulated(np.random.default_rng(8), 3, 10, 1, 0, 0.97)
+    names = [f"s{setting}-{seed}" for setting, seed in zip(settings, seeds)]
+    rows = measured(names, values, settings, seeds)
     tests = verdicts.family(Values(rows), PROBE)
     assert len(tests) == 15 and tests[0]["verdict"] == "rises"
     assert sum(test["verdict"] != "cannot tell" for test in tests) == 1
@@ -367,7 +389,7 @@ def test_sentences_say_what_is_known():
     assert {test["verdict"] for test in small} == {"cannot tell"}
     assert "r = " in verdicts.sentence(small[:5])
     needed = (
-        "leave 2 degrees of freedom and a verdict needs 5, which with 3 methods takes 3 seeds or "
+        "leave 2 degrees of freedom and a verdict needs 5, which with 3 settings takes 3 seeds or "
         'more (SEEDS="0 1 2")'
     )
     assert needed in verdicts.answer(small, 3)
@@ -403,6 +425,7 @@ def passport(**changes):
         "data": data,
         "minima": ["a-0"],
         "methods": ["a"],
+        "settings_of_minima": ["a"],
         "seeds": [0],
     }
     return Result(**given | changes)
@@ -457,7 +480,8 @@ def test_summary_csv_is_the_pivot_of_the_values():
     values = reading.values([passport()])
     text = summary_csv(values)
     (row,), described = read_csv(text)
-    assert text.startswith("minimum,method,seed,") and text.splitlines()[1].startswith("a-0,a,0,")
+    assert text.startswith("minimum,method,setting,seed,")
+    assert text.splitlines()[1].startswith("a-0,a,a,0,")
     assert row["test_accuracy"] == "0.5" and row["test_accuracy_low"] == "0.4"
     assert row["test_accuracy_recomputed"] == "0.6" and row["test_ece"] == "0.3"
     assert row["noise_test_accuracy"] == "0.5" and row["noise_largest_level"] == "0.8"
@@ -504,8 +528,9 @@ def test_names_are_quoted_in_csv_and_never_a_formula(name):
     text = summary_csv(Values([row]))
     (read,), described = read_csv(text)
     shown = name.replace("\r", " ").replace("\n", " ")
-    assert [read["minimum"].lstrip("'"), read["method"].lstrip("'")] == [f"{shown}-0", shown]
-    assert len(read) == 4 and len(described) == 4
+    names = [read[field].lstrip("'") for field in ("minimum", "method", "setting")]
+    assert names == [f"{shown}-0", shown, shown]
+    assert len(read) == 5 and len(described) == 5
     for cell in csv.reader(io.StringIO(text)):
         assert not any(word.startswith(("=", "+", "-", "@", "\t", "\r")) for word in cell)
 
@@ -583,34 +608,341 @@ def test_images_that_stand_both_in_train_and_test_are_said_in_the_report(tmp_pat
     ]
 
 
-def training(path, val=False, **changes):
-    """A small file of pretraining; an attribute that is None is left out."""
-    attrs = {
-        "kind": "training",
-        "minimum": "adam-0",
-        "method": "adam",
-        "setting": "adam",
-        "seed": 0,
-        "settings": json.dumps({"epochs": 2}),
-        "target": 0.95,
-        "epoch_target_reached": np.nan,
-        **dict.fromkeys(("code", "commit", "device", "command", "versions"), "made up"),
-    } | changes
+MADE_UP = dict.fromkeys(("code", "commit", "device", "command", "versions"), "made up")
+OF_ADAM = {"minimum": "adam-0", "method": "adam", "setting": "adam", "seed": 0}
+
+
+def write(path, data, groups=None, **attrs):
+    """A file of results: `data` {path: array}, `groups` {name: attributes}; None is left out."""
     with files.write(path) as file:
-        file["epoch"] = np.arange(2)
-        for split in ("train", "val") if val else ("train",):
-            file[f"{split}/accuracy"] = np.array([0.1, 0.9])
-            file[f"{split}/loss"] = np.array([2.0, 0.1])
+        for name, array in data.items():
+            file[name] = np.asarray(array)
+        for name, attributes in (groups or {}).items():
+            file.require_group(name).attrs.update(attributes)
+        attrs = {"settings": "{}"} | MADE_UP | attrs
         file.attrs.update({name: value for name, value in attrs.items() if value is not None})
     return path
+
+
+def training(path, val=None, **changes):
+    """A small file of pretraining, with accuracy `val` at its end where it was measured."""
+    data = {"epoch": np.arange(2), "train/accuracy": [0.1, 0.9], "train/loss": [2.0, 0.1]}
+    if val:
+        data |= {"val/accuracy": [0.1, val], "val/loss": [2.0, 0.1]}
+    attrs = OF_ADAM | {"kind": "training", "target": 0.95, "epoch_target_reached": np.nan}
+    return write(path, data, **attrs | changes)
+
+
+# {setting: method} of a made-up study, in an order that is not the page's.
+METHODS = {
+    "swa/last": "swa",
+    "noisy_adam@sigma_0.1": "noisy_adam",
+    "adam": "adam",
+    "noisy_adam@sigma_0.05": "noisy_adam",
+    "swa": "swa",
+    "noisy_adam": "noisy_adam",
+}
+SETTINGS = [
+    "adam",
+    "noisy_adam",
+    "noisy_adam@sigma_0.05",
+    "noisy_adam@sigma_0.1",
+    "swa",
+    "swa/last",
+]
+SEEDS = range(3)
+FINETUNINGS = [("letters", "full"), ("digits", "full@lr_3e-4"), ("digits", "full")]  # task, mode
+
+
+def minimum_of(setting, seed):
+    """As scripts name it: swa-0, swa-0/last."""
+    run, slash, last = setting.partition("/")
+    return f"{run}-{seed}{slash}{last}"
+
+
+def made_up_passport(path, rng, **whose):
+    """Clean images, and the perturbations that verdicts and claims are about."""
+    attrs = {"variant": "", "batchnorm": "stored", "interval": "made up", **MADE_UP}
+    data, groups = {}, {}
+    for name, largest in ("clean", 0), *zip(claims.PERTURBATIONS, (1, 0.8, 0.03, 0.9)):
+        words = {"title": name.replace("_", " "), "source": "S", "level": "x", "level_units": "1"}
+        groups[name] = attrs | words | {"measurement": name}
+        levels = np.linspace(0, largest, 10) if largest else np.zeros(1)
+        data[f"{name}/levels"] = levels
+        for split in "train", "test":
+            clean, fall = 0.98 + 0.005 * rng.normal(), 2 + 0.1 * rng.normal()
+            accuracy = clean * np.exp(-fall * levels / (largest or 1))
+            curves = {
+                "accuracy": accuracy,
+                "loss": 1 - accuracy,
+                "accuracy_relative": accuracy / accuracy[0],
+                "loss_change": accuracy[0] - accuracy,
+            }
+            for curve, values in curves.items():
+                summary = values[:, None] + [0, -0.01, 0.01]
+                data[f"{name}/summary/{split}/{curve}"] = summary
+                data[f"{name}/summary/{split}/mean_{curve}"] = summary.mean(0)
+            for curve in "accuracy", "loss":
+                data[f"{name}/{split}/{curve}"] = curves[curve][:, None]
+    settings = json.dumps({"images": 100, "names": list(groups)})
+    return write(path, data, groups, kind="passport", settings=settings, **whose)
+
+
+def made_up_finetuning(path, rng, **attrs):
+    """Two runs of four epochs."""
+    data = {"epoch": np.arange(4), "epochs_to_target": 2 + 0.1 * rng.normal(size=2)}
+    for split in "train", "test":
+        accuracy = np.array([0.1, 0.6, 0.96, 0.99]) + 0.002 * rng.normal(size=(2, 1))
+        data |= {f"{split}/accuracy": accuracy, f"{split}/loss": 1.1 - accuracy}
+    for name in "distance", "distance_relative", "path":
+        data[f"{name}/all"] = np.arange(4) * (1 + 0.1 * rng.normal(size=(2, 1)))
+    return write(path, data, kind="finetune", target=0.95, **attrs)
+
+
+def made_up_line(path, minima, settings, shared_start):
+    """A comparison of two minima."""
+    data = {}
+    for place, split in itertools.product(("path", "path_recomputed"), ("train", "test")):
+        data[f"{place}/t"] = np.linspace(0, 1, 3)
+        data |= {f"{place}/{split}/loss": [1.0, 3, 1], f"{place}/{split}/accuracy": [0.9, 0.1, 0.9]}
+    lists = {
+        "minima": minima,
+        "methods": [METHODS[setting] for setting in settings],
+        "settings_of_minima": settings,
+        "seeds": [0, 1],
+    }
+    attrs = {name: json.dumps(words) for name, words in lists.items()}
+    attrs |= {"comparison": "line", "classes": 10, "shared_start": shared_start, "seed": 0}
+    return write(path, data, kind="comparison", **attrs)
+
+
+def made_up_study(folder, settings, finetunings):
+    """Files as the scripts write them, each in its place; returns their paths.
+
+    Values are drawn from the words that they are of: they do not depend on what else there is.
+    """
+    paths = []
+    for setting, seed in itertools.product(settings, SEEDS):
+        minimum, method = minimum_of(setting, seed), METHODS[setting]
+        rng = np.random.default_rng([seed, *setting.encode()])
+        whose = {"minimum": minimum, "method": method, "setting": setting, "seed": seed}
+        place, weights = folder / minimum, f"sha256 of {minimum}"
+        if setting != "swa/last":
+            reached = {"epoch_target_reached": 1.0}
+            paths.append(training(place / "training.h5", val=0.9, **reached | whose))
+        paths.append(made_up_passport(place / "passport.h5", rng, weights=weights, **whose))
+        for task, mode in finetunings:
+            attrs = {"task": task, "mode": "full", "mode_setting": mode} | whose
+            given = json.dumps({"minimum": weights, "lr": len(mode)})
+            path = place / task / f"{mode}.h5"
+            paths.append(made_up_finetuning(path, rng, settings=given, **attrs))
+    for pair in itertools.combinations(settings, 2):
+        minima = [minimum_of(setting, seed) for seed, setting in enumerate(pair)]
+        names = [name.replace("/", "-") for name in minima]
+        path = folder / "--".join(names) / "line.h5"
+        paths.append(made_up_line(path, minima, list(pair), shared_start=False))
+    return paths
+
+
+def report(out, *arguments):
+    """The report in this process: its `page` as text, `rows` of its table, `found`: its JSON."""
+    with pytest.MonkeyPatch.context() as patch:
+        run(patch, "eval.report", "--out", out, *arguments)
+    rows, _ = read_csv((out / "summary.csv").read_text())
+    return SimpleNamespace(
+        page=html.unescape((out / "index.html").read_text()),
+        rows=rows,
+        found=json.loads((out / "results.json").read_text()),
+    )
+
+
+@pytest.fixture(scope="module")
+def side_by_side(tmp_path_factory):
+    """A made-up study of several settings of one method: its folder, its files, and what `report`
+    gives.
+
+    The files stand in a list, a line each, in a folder with a blank in its name.
+    """
+    folder = tmp_path_factory.mktemp("made up study")
+    paths = made_up_study(folder, list(METHODS), FINETUNINGS)
+    listed = folder / "files.txt"
+    listed.write_text("\n".join(map(str, paths)) + "\n\n")
+    return SimpleNamespace(
+        paths=paths, folder=folder, **vars(report(folder / "report", f"@{listed}"))
+    )
+
+
+@pytest.mark.slow
+def test_settings_of_one_method_stand_side_by_side(side_by_side):
+    page, rows, found = side_by_side.page, side_by_side.rows, side_by_side.found
+    table = page[page.index("Settings side by side</h2>") :]
+    header = table[: table.index("</tr>")]
+    assert re.findall(r"<th class=\"\w*\">([^<]+)</th>", header) == SETTINGS
+    assert [(row["minimum"], row["method"], row["setting"]) for row in rows] == [
+        (minimum_of(setting, seed), METHODS[setting], setting)
+        for setting in SETTINGS
+        for seed in SEEDS
+    ]
+    assert "noisy_adam@sigma_0.05 - noisy_adam@sigma_0.1" in table
+    assert {test["df_most"] for test in found["verdicts"]} == {len(rows) - len(SETTINGS) - 1}
+    assert "n = 3 adam, 3 noisy_adam, 3 noisy_adam@sigma_0.05" in page
+    (control,) = {
+        (*file["methods"], *file["settings_of_minima"])
+        for file in found["files"]
+        if file["minima"] == ["swa-0/last"]
+    }
+    assert control == ("swa", "swa/last")
+
+
+def test_claims_are_about_the_original_report_s_settings_alone(tmp_path):
+    """What else a study holds, the control and other settings of its methods, changes none."""
+    found = []
+    for name, settings in ("all", SETTINGS), ("own", ["adam", "noisy_adam", "swa"]):
+        paths = made_up_study(tmp_path / name, settings, [("digits", "full")])
+        kept, _, _ = results.read(paths, [], partial=False)
+        found.append(study.Study(kept, [], []))
+    everything, own = found
+    assert json.dumps(everything.claims) == json.dumps(own.claims)
+    assert everything.tests[0]["df_most"] == 11 and own.tests[0]["df_most"] == 5
+    (crossed,) = [claim for claim in own.claims if claim["claim"].startswith("Every straight")]
+    assert crossed["parts"][0]["n"] == 3  # pairs
+
+
+@pytest.mark.slow
+def test_tasks_and_mode_words_stand_apart(side_by_side):
+    page, rows, found = side_by_side.page, side_by_side.rows, side_by_side.found
+    for task, mode in FINETUNINGS:
+        assert f"test accuracy ({mode} on {task} finetuning)" in page
+        assert f"{task}/{mode}.h5, 2 runs a minimum" in page
+    for row in rows:
+        numbers = [row[f"{task}_{mode}_test_accuracy"] for task, mode in FINETUNINGS]
+        assert all(numbers) and len(set(numbers)) == 3
+    assert {(test["task"], test["mode"]) for test in found["verdicts"]} == {("digits", "full")}
+    assert not found["notes"]  # modes and tasks differ by design
+
+
+def test_a_minimum_that_was_not_finetuned_in_one_way_is_named(tmp_path):
+    paths = made_up_study(tmp_path, ["adam", "swa"], FINETUNINGS)
+    gone = tmp_path / "swa-1" / "letters" / "full.h5"
+    kept, _, _ = results.read([path for path in paths if path != gone], [], partial=False)
+    (note,) = study.Study(kept, [], []).notes
+    assert note == "The study is not finished: swa-1 has no finetune file of full on letters."
+
+
+def test_colours_are_of_a_setting_and_markers_of_its_method():
+    methods = {setting: METHODS[setting] for setting in SETTINGS}
+    style = figures.shades(methods)
+    assert list(style) == SETTINGS
+    assert len({look["color"] for look in style.values()}) == len(SETTINGS)
+    assert len({(methods[setting], look["marker"]) for setting, look in style.items()}) == 3
+    assert style["adam"] == figures.styles(["adam"])["adam"]  # alone: the colour itself
+
+
+def test_numbers_in_names_are_sorted_as_numbers():
+    words = ["adam@lr_1e-2", "adam@epochs_12", "adam", "adam@epochs_4", "adam@lr_5e-4", "adamw"]
+    assert sorted(words, key=results.natural) == [
+        "adam",
+        "adam@epochs_4",
+        "adam@epochs_12",
+        "adam@lr_5e-4",
+        "adam@lr_1e-2",
+        "adamw",
+    ]
+
+
+def test_a_long_table_folds_away_and_a_short_one_does_not(tmp_path):
+    page = Page(tmp_path, "")
+    for count in 20, 21:
+        page.table([["", "x"], *[["a", 1]] * count], "", fold_long="lines")
+    assert [block["fold"] for block in page.body] == ["", "21 lines"]
+
+
+def test_a_list_holds_flags_too_and_a_missing_one_is_one_line(tmp_path, monkeypatch, capsys):
+    pack = tmp_path / "a pack.h5"
+    attrs = {"source": "made up images", "classes": '["a"]', "image_size": 8}
+    write(pack, {"split": np.array([0, 1, 2], np.uint8)}, **attrs)
+    tuned = training(tmp_path / "tune" / "adam@lr_1e-2-0" / "training.h5", val=0.9)
+    listed, words = tmp_path / "the list", ["--pack", pack, "--tuned", tuned]
+    words += [training(tmp_path / "a folder" / "training.h5")]
+    listed.write_text("\n".join(map(str, words)) + "\n\n")
+    page = report(tmp_path / "listed", f"@{listed}").page
+    assert "made up images (1 classes" in page and "Tuning: training-adam" in page
+    assert report(tmp_path / "named", *words).page == page
+    with pytest.raises(SystemExit) as refused:
+        run(monkeypatch, "eval.report", "--out", tmp_path / "other", f"@{tmp_path}/none")
+    assert refused.value.code == 2 and not (tmp_path / "other").exists()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{tmp_path}/none" in line and "No such file" in line
+
+
+def test_files_of_different_weights_of_one_minimum_are_named(tmp_path, capsys):
+    """As where the weights of two seeds were swapped in a study that went on."""
+    show = runpy.run_module("eval.report.__main__", run_name="imported")["show"]
+    paths = made_up_study(tmp_path, ["adam"], [("digits", "full")])
+    kept, _, _ = results.read(paths, [], partial=False)
+    before = study.Study(kept, [], [])
+    show(before)
+    assert not before.notes and not capsys.readouterr().err
+
+    passport = tmp_path / "adam-1" / "passport.h5"
+    swapped = tmp_path / "adam-1" / "digits" / "full.h5"
+    (made,) = [result for result in kept if result.path == swapped]
+    made.settings["minimum"] = "sha256 of adam-2"
+    after = study.Study(kept, [], [])
+    (note,) = after.notes
+    both = f"{passport} and {swapped} (both of adam-1)"
+    assert note.startswith(f"Made from different weights of one minimum: {both}. Make the older")
+    page = Page(tmp_path, "")
+    head.add(after, page)
+    assert page.top[-1] == {"template": "paragraph.html", "text": note, "kind": "warning"}
+    show(after)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"made from different weights: {both}; make the older again"
+
+
+@pytest.mark.parametrize(
+    "attrs, expected",
+    [
+        ({"kind": "passport", "weights": "x"}, "x"),
+        ({"kind": "passport", "fingerprint": "x"}, "x"),
+        ({"kind": "passport", "settings": '{"minimum": "adam-0"}'}, ""),
+        ({"kind": "training", "fingerprint": "of its flags"}, ""),
+        ({"kind": "finetune", "settings": '{"minimum": "x"}', "fingerprint": "y"}, "x"),
+        ({"kind": "finetune"}, ""),
+    ],
+)
+def test_the_weights_that_a_file_was_made_from(attrs, expected, tmp_path):
+    of_finetuning = {"task": "digits", "mode": "full", "mode_setting": "full"}
+    path = write(tmp_path / "x.h5", {}, **OF_ADAM | of_finetuning | attrs)
+    assert results.load(path).weights == expected
+
+
+def test_what_was_tuned_is_shown_by_its_setting(tmp_path):
+    tried = []
+    for word, best in ("adam@lr_1e-3", 0.8), ("adam@lr_1e-2", 0.9), ("swa@swa-lr_1e-3", 0.7):
+        whose = {"method": word.partition("@")[0], "setting": word, "minimum": f"{word}-0"}
+        tried.append(training(tmp_path / "tune" / word / "training.h5", val=best, **whose))
+    flags = [word for path in tried for word in ("--tuned", path)]
+    made = report(tmp_path / "report", *flags, training(tmp_path / "training.h5"))
+    page = made.page
+    assert page.index("Tuning: training-adam</h2>") < page.index("Tuning: training-swa</h2>")
+    table = page[page.index("Tuning: training-adam</h2>") :]
+    assert table.index("adam@lr_1e-2</td>") < table.index("adam@lr_1e-3</td>")
+    assert len(made.rows) == 1  # what was tried is no minimum
 
 
 def test_a_report_of_hostile_names(tmp_path, monkeypatch):
     method, minimum, device = "=cmd|x", '<script>alert("1,2")</script>', "<b>$x_1$</b>"
     path = training(
-        tmp_path / "x.h5", val=True, method=method, minimum=minimum, device=device, command=minimum
+        tmp_path / "x.h5",
+        val=0.9,
+        method=method,
+        setting=method,
+        minimum=minimum,
+        device=device,
+        command=minimum,
     )
-    other = training(tmp_path / "y.h5", val=True, minimum=f"{minimum}2")
+    other = training(tmp_path / "y.h5", val=0.9, minimum=f"{minimum}2")
     out = tmp_path / "out"
     run(monkeypatch, "eval.report", "--out", out, "--profile", minimum, path, other)
     page = (out / "index.html").read_text()
@@ -620,27 +952,44 @@ def test_a_report_of_hostile_names(tmp_path, monkeypatch):
     svg = ElementTree.parse(out / "figures" / "pretraining.svg")
     assert method in [element.text for element in svg.iter()]
     rows, _ = read_csv((out / "summary.csv").read_text())
-    assert {(row["minimum"], row["method"]) for row in rows} == {
-        (minimum, "'=cmd|x"),
-        (f"{minimum}2", "adam"),
+    assert {(row["minimum"], row["method"], row["setting"]) for row in rows} == {
+        (minimum, "'=cmd|x", "'=cmd|x"),
+        (f"{minimum}2", "adam", "adam"),
     }
     assert json.loads((out / "results.json").read_text())["profile"] == minimum
 
 
 def test_what_a_minimum_is_stands_in_its_file_and_not_in_its_folder(tmp_path):
-    result = results.load(training(tmp_path / "a-1--b" / "x.h5", method="swa_last", seed=7))
-    assert (result.minimum, result.label, result.seeds) == ("adam-0", "swa_last", [7])
+    path = training(tmp_path / "a-1--b" / "x.h5", method="swa", setting="swa/last", seed=7)
+    result = results.load(path)
+    assert (result.minimum, result.methods, result.label) == ("adam-0", ["swa"], "swa/last")
+    assert result.seeds == [7]
 
 
 @pytest.mark.parametrize(
     "changes, words",
     [
         ({"kind": "pack"}, "not a result of the study"),
-        ({"method": None}, "has no attribute 'method'; remove it and run make again"),
+        *(
+            (
+                {name: None, "kind": kind},
+                f"has no attribute '{name}': made by an older version of basins; make the study "
+                "anew in another folder: make all A=FOLDER",
+            )
+            for kind, name in [
+                ("training", "method"),
+                ("training", "setting"),
+                ("passport", "minimum"),
+                ("finetune", "mode_setting"),
+                ("comparison", "settings_of_minima"),
+            ]
+        ),
     ],
 )
 def test_what_is_no_result_is_one_line(changes, words, tmp_path):
-    path = training(tmp_path / "training.h5", **changes)
+    others = {"task": "t", "mode": "full", "mode_setting": "full", "comparison": "line"}
+    lists = {"minima": '["a", "b"]', "methods": '["a", "b"]', "seeds": "[0, 1]"}
+    path = training(tmp_path / "training.h5", **others | lists | changes)
     with pytest.raises(SystemExit) as refused:
         results.load(path)
     assert str(refused.value).startswith(f"{path}: {words}") and "\n" not in str(refused.value)

@@ -4,6 +4,7 @@ index.html, figures/ (SVG and PDF), summary.csv (a row a minimum) and results.js
 comes from the files named; their kind is read from their contents.
 """
 
+import sys
 from pathlib import Path
 
 from common import cli
@@ -14,15 +15,29 @@ from eval.report.sections import (
     claims,
     finetuning,
     head,
-    methods,
     pairs,
     pretraining,
     robustness,
+    settings,
     sources,
     tuning,
 )
 from eval.report.study import QUESTION, Study, describe_pack
 from eval.report.table import summary_csv
+
+AT_A_TIME = 6  # settings beside each other on the terminal
+
+
+class Parser(cli.Parser):
+    """@LIST stands for the lines of the file LIST, an argument each: a study has many files."""
+
+    def __init__(self):
+        super().__init__(__doc__)
+        self.fromfile_prefix_chars = "@"
+
+    def convert_arg_line_to_args(self, arg_line: str) -> list[str]:
+        """A line is one argument, blanks and all; an empty line is none."""
+        return [arg_line] if arg_line else []
 
 
 def main():
@@ -33,7 +48,7 @@ def main():
         head,
         answer,
         claims,
-        methods,
+        settings,
         pretraining,
         robustness,
         pairs,
@@ -51,7 +66,7 @@ def main():
 
 def parse():
     """The command line."""
-    parser = cli.Parser(__doc__)
+    parser = Parser()
     add = parser.add_argument
     add("--out", required=True, metavar="FOLDER", type=Path)
     add("--profile", default="unnamed", metavar="NAME", help="for the heading")
@@ -83,7 +98,8 @@ def parse():
         nargs="+",
         metavar="FILE",
         type=Path,
-        help="training.h5, passport.h5, finetune-*.h5, distance.h5, line.h5",
+        help="training.h5, passport.h5, distance.h5, line.h5, TASK/MODE.h5; or @LIST, a file that "
+        "holds arguments of this command, one a line",
     )
     args = parser.parse_args()
     if args.reference and not args.reference.is_file():
@@ -110,13 +126,19 @@ def read(args) -> Study:
 
 
 def show(study: Study):
-    """The answer and the table of methods, on the terminal."""
+    """The answer and the table of settings, on the terminal."""
+    for files in study.of_other_weights:
+        print(f"made from different weights: {files}; make the older again", file=sys.stderr)
     if study.tests:
         print(answer.answer(study))
         for outcome, text in answer.findings(study).items():
             print(f"  {outcome}: {text}")
-    for title, *cells in methods.lines(study):
-        print(f"{title:42}", *(f"{cell:16}" for cell in cells))
+    titles, *columns = zip(*settings.lines(study))
+    for first in range(0, len(columns), AT_A_TIME):
+        some = columns[first : first + AT_A_TIME]
+        widths = [max(16, *map(len, column)) for column in some]
+        for title, *cells in zip(titles, *some):
+            print(f"{title:42}", *(f"{cell:{width}}" for cell, width in zip(cells, widths)))
 
 
 if __name__ == "__main__":

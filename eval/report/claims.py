@@ -1,5 +1,6 @@
 """The original report's claims, tested on these files: each is a set of numbers with the region in
-which the claim wants them.
+which the claim wants them. They are about its own three settings, adam, noisy_adam and swa; other
+settings of a study play no part in them.
 
 A claim holds where every 95 % interval lies inside its region (an intersection-union test: no
 correction is needed), does not hold where one lies wholly outside, and cannot be told otherwise.
@@ -31,7 +32,8 @@ METHOD = (
     "or one of the pairs does, and cannot be told otherwise. Margins (half a point, a point, half "
     "an epoch, 0.1 nats, alike) are constants of eval/report/claims.py. detectable: the smallest "
     "difference that these seeds find with 80 % power. What does not hold here does not hold on "
-    "these images, at these sizes."
+    "these images, at these sizes. Settings with flags of their own, and other methods, play no "
+    "part here."
 )
 
 PERTURBATIONS = ("gaussian_noise", "square_mask", "fgsm", "local_energy")
@@ -48,29 +50,30 @@ TRAIN_ACCURACY = measured("clean", "train", "accuracy")
 
 
 def published_values(published: dict) -> Values:
-    """The original report's own numbers as values like ours, from its curves: a minimum a method.
+    """The original report's own numbers as values like ours, from its curves: a minimum a setting.
 
     Clean accuracy is that of its last curve.
     """
     result = {}
 
-    def add(method, fields, value):
-        whose = {"minimum": method, "method": method, "setting": method, "seed": 0}
-        result[method, *fields.values()] = Value(**whose, **fields, value=float(value))
+    def add(setting, fields, value):
+        # Each is a method as it comes, and so a setting of the same name.
+        whose = {"minimum": setting, "method": setting, "setting": setting, "seed": 0}
+        result[setting, *fields.values()] = Value(**whose, **fields, value=float(value))
 
-    for method, accuracy in published["headline"]["test_accuracy"].items():
-        add(method, TEST_ACCURACY, accuracy)
+    for setting, accuracy in published["headline"]["test_accuracy"].items():
+        add(setting, TEST_ACCURACY, accuracy)
     for source, split in itertools.product(PERTURBATIONS, SPLITS):
-        for method, published_curve in published[source].items():
+        for setting, published_curve in published[source].items():
             levels = np.array(published_curve["levels"])
             curves = curves_of(published_curve, split)
-            add(method, measured("clean", split, "accuracy"), curves["accuracy"][0])
+            add(setting, measured("clean", split, "accuracy"), curves["accuracy"][0])
             for name, curve in curves.items():
-                add(method, measured(source, split, name), curve.mean())
+                add(setting, measured(source, split, name), curve.mean())
             if source in PARTIAL_MEANS:
                 mean = PARTIAL_MEANS[source]
                 fields = measured(source, split, mean.name, mean.levels)
-                add(method, fields, curves[mean.name][mean.inside(levels)].mean())
+                add(setting, fields, curves[mean.name][mean.inside(levels)].mean())
     return Values(result.values())
 
 
@@ -144,18 +147,18 @@ class Evidence:
 
     def __init__(self, values: Values, published: dict):
         self.ours, self.theirs = values, published_values(published)
-        ours = set(values.frame["method"])
-        published_methods = self.theirs.minima()["method"]
-        self.methods = [method for method in published_methods if method in ours]
-        self.pairs = list(itertools.combinations(self.methods, 2))
+        ours = set(values.frame["setting"])
+        published_settings = published["headline"]["test_accuracy"]
+        self.settings = [setting for setting in published_settings if setting in ours]
+        self.pairs = list(itertools.combinations(self.settings, 2))
 
-    def by_seed(self, method: str, fields: dict) -> dict[int, float]:
-        """{seed: our value} of one method."""
-        return self.ours.where(method=method, **fields).by("seed")
+    def by_seed(self, setting: str, fields: dict) -> dict[int, float]:
+        """{seed: our value} of one setting."""
+        return self.ours.where(setting=setting, **fields).by("seed")
 
-    def published(self, method: str, fields: dict) -> float:
-        """What the original report found for a method; NaN where it gave no number."""
-        return self.theirs.where(method=method, **fields).by("method").get(method, NAN)
+    def published(self, setting: str, fields: dict) -> float:
+        """What the original report found for a setting; NaN where it gave no number."""
+        return self.theirs.where(setting=setting, **fields).by("setting").get(setting, NAN)
 
     def difference(self, fields: dict, a: str, b: str, region=(0, INF), digits=3) -> dict:
         """a - b, paired by seed."""
@@ -170,15 +173,16 @@ class Evidence:
         detectable = statistics.detectable_difference(paired)
         return part(f"{a} - {b}", region, was, *interval, digits, detectable)
 
-    def order(self, fields: dict, *methods: str, digits=3) -> list[dict]:
-        """Each method above the next."""
-        return [self.difference(fields, a, b, digits=digits) for a, b in zip(methods, methods[1:])]
+    def order(self, fields: dict, *settings: str, digits=3) -> list[dict]:
+        """Each setting above the next."""
+        pairs = itertools.pairwise(settings)
+        return [self.difference(fields, a, b, digits=digits) for a, b in pairs]
 
-    def level(self, fields: dict, method: str, region, digits=3) -> dict:
+    def level(self, fields: dict, setting: str, region, digits=3) -> dict:
         """The mean over seeds."""
-        values = list(self.by_seed(method, fields).values())
+        values = list(self.by_seed(setting, fields).values())
         interval = statistics.t_interval(values) if values else ()
-        return part(method, region, self.published(method, fields), *interval, digits=digits)
+        return part(setting, region, self.published(setting, fields), *interval, digits=digits)
 
 
 def spread(words: str, values: list[float], region, was: float = NAN) -> dict:
@@ -199,6 +203,8 @@ def claims(
     `tuned`: the results of tuning; `finetuning`: which one is held against the claims, or None.
     """
     evidence = Evidence(values, published)
+    known = set(published["headline"]["test_accuracy"])
+    results = [result for result in results if known.issuperset(result.settings_of_minima)]
     finetuned = finetuning.fields if finetuning else FINETUNED
     return [
         *claims_on_pretraining(evidence, published),
@@ -209,13 +215,24 @@ def claims(
         claim(
             "The smallest lr is best in finetuning (val accuracy, against the best of the larger "
             "ones; paired by run)",
-            [smallest_lr(tuned)],
+            [smallest_lr([result for result in tuned if is_like(finetuning, result)])],
         ),
     ]
 
 
+def is_like(finetuning: Finetuning | None, result: Result) -> bool:
+    """Whether `result`, of tuning, is of the same task and file in finetune/, whatever its flags.
+
+    Where there is no finetuning, any finetuning is like it.
+    """
+    if result.kind != "finetune" or not finetuning:
+        return result.kind == "finetune"
+    modes = {member.attrs["mode"] for member in finetuning.results}
+    return result.task == finetuning.task and result.attrs["mode"] in modes
+
+
 def claims_on_pretraining(evidence: Evidence, published: dict) -> Iterator[dict]:
-    """How accurate the methods are."""
+    """How accurate the minima are."""
     yield claim(
         "SWA generalizes best, then adam, then noisy_adam (test accuracy)",
         evidence.order(TEST_ACCURACY, "swa", "adam", "noisy_adam"),
@@ -223,14 +240,14 @@ def claims_on_pretraining(evidence: Evidence, published: dict) -> Iterator[dict]
     target = published["headline"]["train_accuracy_target"]
     yield claim(
         f"Train accuracy ends at {target:.0%} or above",
-        [evidence.level(TRAIN_ACCURACY, method, (target, INF)) for method in evidence.methods],
+        [evidence.level(TRAIN_ACCURACY, setting, (target, INF)) for setting in evidence.settings],
     )
     accuracies = published["headline"]["test_accuracy"].values()
     least, most = min(accuracies), max(accuracies)
     region = (least - POINT / 2, most + POINT / 2)
     yield claim(
         f"Test accuracy is {least:.1%} to {most:.1%}",
-        [evidence.level(TEST_ACCURACY, method, region) for method in evidence.methods],
+        [evidence.level(TEST_ACCURACY, setting, region) for setting in evidence.settings],
     )
 
 
@@ -238,12 +255,12 @@ def claims_on_training_curves(results: list[Result]) -> Iterator[dict]:
     """What loss and accuracy on val do after the minimum of the loss."""
     training = [result for result in results if result.kind == "training"]
     rises, changes = [], []
-    for method, members in grouped(training, lambda result: result.attrs["method"]).items():
+    for setting, members in grouped(training, lambda result: result.attrs["setting"]).items():
         rise, change = zip(*after_the_minimum(members)) if len(members) > 1 else ((NAN,), (NAN,))
         interval = statistics.t_interval(rise)
-        rises.append(part(f"{method}: rise of val loss (nats)", (0, INF), NAN, *interval))
+        rises.append(part(f"{setting}: rise of val loss (nats)", (0, INF), NAN, *interval))
         interval = statistics.t_interval(change)
-        changes.append(part(f"{method}: change of val accuracy", (-POINT, INF), NAN, *interval))
+        changes.append(part(f"{setting}: change of val accuracy", (-POINT, INF), NAN, *interval))
     yield claim(
         "The loss on unseen images has an early minimum and rises (last epoch against the minimum)",
         rises,
@@ -252,7 +269,7 @@ def claims_on_training_curves(results: list[Result]) -> Iterator[dict]:
 
 
 def claims_on_robustness(evidence: Evidence) -> Iterator[dict]:
-    """Which method leads under which perturbation."""
+    """Which setting leads under which perturbation."""
     fields = measured("gaussian_noise", "test", "accuracy", levels="to 0.4")
     yield claim(
         "noisy_adam leads under Gaussian noise up to sigma 0.4 (mean accuracy)",
@@ -276,7 +293,7 @@ def claims_on_robustness(evidence: Evidence) -> Iterator[dict]:
 
 
 def claim_that_splits_agree(evidence: Evidence) -> dict:
-    """Whether methods differ in the same direction on train and on test images."""
+    """Whether settings differ in the same direction on train and on test images."""
     ours, published = [], []
     for source, (a, b) in itertools.product(PERTURBATIONS, evidence.pairs):
         signs = same_sign(
@@ -354,7 +371,7 @@ def claims_on_lines(results: list[Result], published: dict) -> Iterator[dict]:
 
 
 def claims_on_finetuning(evidence: Evidence, finetuned: dict) -> Iterator[dict]:
-    """Which method's minima finetune better; `finetuned`: the fields of one finetuning."""
+    """Which setting's minima finetune better; `finetuned`: the fields of one finetuning."""
     train = finetuned | {"split": "train", "name": "accuracy"}
     test = finetuned | {"split": "test", "name": "accuracy"}
     epochs = finetuned | {"name": "epochs_to_target"}
@@ -362,7 +379,7 @@ def claims_on_finetuning(evidence: Evidence, finetuned: dict) -> Iterator[dict]:
     yield claim(
         "All finetuning runs learn the training set (train accuracy at the last epoch, to the "
         "percent)",
-        [evidence.level(train, method, (0.995, INF)) for method in evidence.methods],
+        [evidence.level(train, setting, (0.995, INF)) for setting in evidence.settings],
     )
     alike = (-EPOCHS_ALIKE, EPOCHS_ALIKE)
     yield claim(
@@ -372,8 +389,8 @@ def claims_on_finetuning(evidence: Evidence, finetuned: dict) -> Iterator[dict]:
     yield claim(
         "After finetuning SWA and noisy_adam are about one point above adam (test accuracy)",
         [
-            evidence.difference(test, method, "adam", (0, 2 * POINT))
-            for method in ("swa", "noisy_adam")
+            evidence.difference(test, setting, "adam", (0, 2 * POINT))
+            for setting in ("swa", "noisy_adam")
         ],
     )
     yield claim(
@@ -434,12 +451,11 @@ def barrier(t: np.ndarray, losses: np.ndarray) -> float:
 def smallest_lr(tuned: list[Result]) -> dict:
     """Val accuracy at the last epoch with the smallest lr minus that of the best larger lr.
 
-    Paired by run.
+    Paired by run. `tuned`: finetuning of one task and mode.
     """
-    finetuned = [result for result in tuned if result.kind == "finetune"]
     best = {
         lr: max((result.data["val/accuracy"][:, -1] for result in members), key=np.mean)
-        for lr, members in grouped(finetuned, lambda result: result.settings["lr"]).items()
+        for lr, members in grouped(tuned, lambda result: result.settings["lr"]).items()
     }
     if len(best) < 2:
         return part("no setting was tried; make tune tries them", (0, INF))

@@ -1,7 +1,8 @@
 """The report's figures: each function returns a matplotlib Figure; `svg` and `pdf` write it.
 
 A line is the mean over seeds, its band the standard deviation over seeds; colour and marker belong
-to a method throughout. What is black takes the colour of the text around it, so that a figure
+to a setting throughout, and settings of one method have its marker, in shades of its colour. What
+is black takes the colour of the text around it, so that a figure
 stands in a light page and in a dark one. Names are data: a $ in one begins no formula.
 """
 
@@ -16,11 +17,12 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from eval.report import statistics
-from eval.report.results import SPLITS, Result
+from eval.report.results import SPLITS, Result, grouped
 
 # Okabe and Ito 2008
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -39,6 +41,8 @@ LABELS = {
     "path": "length of the path (Euclidean norm)",
 }
 GREY = {"color": "grey", "lw": 0.8}
+# Inches of a legend's entry: its line and marker, a letter of its label, its height.
+LEGEND_MARK, LEGEND_LETTER, LEGEND_LINE = 0.6, 0.07, 0.17
 INKED = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
 matplotlib.rcParams.update(
     {
@@ -75,7 +79,7 @@ class Column:
 class Panel:
     """An outcome against a predictor, a value (n,) a minimum: what one panel of `scatter` shows."""
 
-    methods: Sequence[str]
+    settings: Sequence[str]
     x: np.ndarray
     y: np.ndarray  # inf: never
     least: np.ndarray  # of the runs
@@ -113,6 +117,23 @@ def styles(names: Iterable[str]) -> dict[str, dict]:
         name: {"color": COLOURS[i % 7], "marker": MARKERS[(i + i // 7) % 7]}
         for i, name in enumerate(dict.fromkeys(names))
     }
+
+
+def shades(methods: dict[str, str]) -> dict[str, dict]:
+    """{setting: colour and marker}, of `methods` {setting: its method}.
+
+    Settings of one method share its marker; their colours go from a darker to a lighter shade.
+    """
+    result, of_method = {}, styles(methods.values())
+    for method, settings in grouped(methods, methods.get).items():
+        colour = np.array(to_rgb(of_method[method]["color"]))
+        dark, light = 0.75 * colour, 0.45 * colour + 0.55
+        for place, setting in enumerate(settings):
+            result[setting] = dict(of_method[method])
+            if len(settings) > 1:
+                share = place / (len(settings) - 1)
+                result[setting]["color"] = to_hex(dark + share * (light - dark))
+    return result
 
 
 def curves(
@@ -213,7 +234,8 @@ def scatter(panels: list[list[Panel]], style: dict[str, dict]) -> Figure:
 def _draw_points(axis: Axes, panel: Panel, style: dict):
     """A point for each minimum that has both values."""
     top = 1.1 * max(panel.y[np.isfinite(panel.y)], default=1)
-    for method, x, y, least, most in zip(panel.methods, panel.x, panel.y, panel.least, panel.most):
+    points = zip(panel.settings, panel.x, panel.y, panel.least, panel.most)
+    for setting, x, y, least, most in points:
         if np.isnan(x) or np.isnan(y):
             continue
         if np.isinf(y):
@@ -221,7 +243,7 @@ def _draw_points(axis: Axes, panel: Panel, style: dict):
         else:
             point = {"y": y, "yerr": [[y - least], [min(most, top) - y]]}
         bars = {"ls": "", "elinewidth": 0.8, "capsize": 2}
-        axis.errorbar(x, **point, **style[method], **bars, label=method)
+        axis.errorbar(x, **point, **style[setting], **bars, label=setting)
 
 
 def against_loss(results: list[Result], style: dict[str, dict]) -> Figure:
@@ -279,11 +301,16 @@ def _legend(figure: Figure) -> Figure:
     handles = {}
     for axis in figure.axes:
         handles |= {label: handle for handle, label in zip(*axis.get_legend_handles_labels())}
+    width, height = figure.get_size_inches()
+    longest = max(map(len, handles), default=0)
+    columns = max(1, int(width / max(1.4, LEGEND_MARK + LEGEND_LETTER * longest)))
+    lines = -(-len(handles) // columns)
+    figure.set_size_inches(width, height + LEGEND_LINE * max(0, lines - 1))
     figure.legend(
         handles.values(),
         handles.keys(),
         loc="outside lower center",
-        ncols=max(1, int(figure.get_figwidth() / 1.4)),
+        ncols=columns,
         frameon=False,
     )
     figure.get_layout_engine().execute(figure)

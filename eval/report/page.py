@@ -26,6 +26,7 @@ TEMPLATES = jinja2.Environment(
     undefined=jinja2.StrictUndefined,
 )
 LONG, MIDDLE = 60, 18  # characters of a cell from which it may wrap, at which width
+MANY = 20  # lines of a table that is shown in full
 PIXELS = 4 / 3  # a point
 
 
@@ -55,13 +56,15 @@ class Page:
     def paragraph(self, text: str):
         self.body.append({"template": "paragraph.html", "text": text, "kind": ""})
 
-    def table(self, lines: Iterable[Sequence], caption: str, fold: str = ""):
+    def table(self, lines: Iterable[Sequence], caption: str, fold: str = "", fold_long: str = ""):
         """A table of words and numbers, the first of `lines` its header.
 
         A line of one cell begins a group of lines. With `fold`, words, the table folds away behind
-        them.
+        them; with `fold_long`, what its lines are, it does so where there are many.
         """
         header, *rows = ([_cell(value) for value in line] for line in lines)
+        if fold_long and len(rows) > MANY:
+            fold = f"{len(rows)} {fold_long}"
         self.body.append(
             {
                 "template": "table.html",
@@ -85,7 +88,7 @@ class Page:
         On a phone it shrinks down to half of its size, then scrolls.
         """
         svg = figures.svg(figure)
-        path = self.folder / "figures" / re.sub(r"[^\w.=-]+", "-", name)
+        path = self.folder / "figures" / re.sub(r"[^\w.=@-]+", "-", name)
         write(f"{path}.svg", svg.replace("<svg", '<svg style="background:#fff"', 1))
         self._drawing[Path(f"{path}.pdf")] = self._drawer.submit(figures.pdf, figure)
         self.body.append(

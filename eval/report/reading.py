@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from eval.report import statistics
-from eval.report.results import SPLITS, Result, grouped
+from eval.report.results import SPLITS, Result, grouped, natural
 from eval.report.table import FINETUNED, Value, Values
 
 # Datasets of clean images, and of a perturbation's summary: {dataset: (name, words)}.
@@ -89,7 +89,7 @@ class Finetuning:
     """All files of one mode of finetuning on one task."""
 
     task: str
-    mode: str
+    mode: str  # its word: "full", "full@lr_3e-4"
     label: str  # the mode, and the task where there are several
     results: list[Result]
 
@@ -119,7 +119,7 @@ def values(results: list[Result]) -> Values:
         whose = {
             "minimum": result.minimum,
             "method": result.attrs["method"],
-            "setting": result.attrs.get("setting", result.attrs["method"]),
+            "setting": result.attrs["setting"],
             "seed": result.attrs["seed"],
             "kind": result.kind,
         }
@@ -129,17 +129,17 @@ def values(results: list[Result]) -> Values:
 
 def finetuning_of(result: Result) -> tuple[str, str]:
     """The task and the mode of a finetuning."""
-    return result.task, result.attrs["mode"]
+    return result.task, result.mode
 
 
 def finetunings(results: list[Result]) -> list[Finetuning]:
-    """Finetuning by task and mode, in order of appearance."""
+    """Finetuning by task and mode, in the order of their names."""
     finetuned = [result for result in results if result.kind == "finetune"]
     members = grouped(finetuned, finetuning_of)
     several = len({task for task, _ in members}) > 1
     return [
-        Finetuning(task, mode, f"{mode} on {task}" if several else mode, group)
-        for (task, mode), group in members.items()
+        Finetuning(task, mode, f"{mode} on {task}" if several else mode, members[task, mode])
+        for task, mode in sorted(members, key=lambda names: [natural(name) for name in names])
     ]
 
 

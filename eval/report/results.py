@@ -1,6 +1,7 @@
 """The files of a study: each read whole, its fields and its datasets, and what is wrong with it."""
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -14,6 +15,14 @@ from common import files
 SPLITS = ("train", "test")
 KINDS = ("training", "passport", "comparison", "finetune")  # in the order of the page
 BY_IMAGE = ("loss_by_image", "correct_by_image")  # large, and no part of the report
+# What a file says of its minimum, and a comparison of its two.
+WHOSE = {
+    "minimum": "minima",
+    "method": "methods",
+    "setting": "settings_of_minima",
+    "seed": "seeds",
+}
+NEEDED = {"finetune": ("task", "mode", "mode_setting"), "comparison": ("comparison",)}
 
 
 @dataclass(eq=False)
@@ -27,12 +36,13 @@ class Result:
     groups: dict[str, dict]  # of a passport: the attributes of each group, in order of measuring
     data: dict[str, np.ndarray]  # by path, but for what is kept of each image
     minima: list[str]  # one, or the two that are compared
-    methods: list[str]
+    methods: list[str]  # of each of them
+    settings_of_minima: list[str]
     seeds: list[int]
     label: str = field(init=False)  # of its line in a figure
 
     def __post_init__(self):
-        self.label = "--".join(self.methods)
+        self.label = "--".join(self.settings_of_minima)
 
     @property
     def minimum(self) -> str:
@@ -42,13 +52,27 @@ class Result:
     @property
     def stage(self) -> str:
         """What made the file, in words: "finetune full", "comparison line", "passport"."""
-        words = self.kind, self.attrs.get("mode", ""), self.attrs.get("comparison", "")
+        words = self.kind, self.mode, self.attrs.get("comparison", "")
         return " ".join(word for word in words if word)
 
     @property
     def task(self) -> str:
         """Of a finetuning, the data set."""
         return self.attrs.get("task", "")
+
+    @property
+    def mode(self) -> str:
+        """Of a finetuning, the mode's word: "full", "full@lr_3e-4"."""
+        return self.attrs.get("mode_setting", "")
+
+    @property
+    def weights(self) -> str:
+        """sha256 of the weights that the numbers were made from; "" where the file does not say."""
+        if self.kind == "finetune":
+            return self.settings.get("minimum", "")
+        if self.kind == "passport":  # of the whole file: a group has a fingerprint of its own
+            return self.attrs.get("weights") or self.attrs.get("fingerprint", "")
+        return ""
 
     def folder(self, path: str) -> dict[str, np.ndarray]:
         """{name: array} of the datasets that lie in one HDF5 group."""
@@ -84,7 +108,8 @@ def load(path: Path) -> Result:
         return _result(path, attrs, groups, data)
     except KeyError as missing:
         raise SystemExit(
-            f"{path}: has no attribute {missing}; remove it and run make again"
+            f"{path}: has no attribute {missing}: made by an older version of basins; make the "
+            "study anew in another folder: make all A=FOLDER"
         ) from None
 
 
@@ -95,11 +120,11 @@ def _result(path: Path, attrs: dict, groups: dict, data: dict) -> Result:
     order = settings.get("names", []) + measured  # as measured: HDF5 lists by alphabet
     ordered = sorted(groups.items(), key=lambda item: order.index(item[1]["measurement"]))
     if attrs["kind"] == "comparison":
-        minima, methods, seeds = (
-            json.loads(attrs[name]) for name in ("minima", "methods", "seeds")
-        )
+        whose = {name: json.loads(attrs[name]) for name in WHOSE.values()}
     else:
-        minima, methods, seeds = [attrs["minimum"]], [attrs["method"]], [attrs["seed"]]
+        whose = {several: [attrs[one]] for one, several in WHOSE.items()}
+    for name in NEEDED.get(attrs["kind"], ()):
+        attrs[name]
     return Result(
         path=path,
         kind=attrs["kind"],
@@ -107,9 +132,7 @@ def _result(path: Path, attrs: dict, groups: dict, data: dict) -> Result:
         settings=settings,
         groups=dict(ordered),
         data=data,
-        minima=minima,
-        methods=methods,
-        seeds=seeds,
+        **whose,
     )
 
 
@@ -186,12 +209,19 @@ def _order(result: Result) -> tuple:
         bool(result.attrs.get("shared_start")),
         result.kind == "passport" and "clean" not in result.groups,
         result.methods,
+        [natural(setting) for setting in result.settings_of_minima],
         result.seeds,
         result.minima,
-        result.stage,
         result.task,
+        natural(result.stage),
         str(result.path),
     )
+
+
+def natural(word: str) -> list:
+    """A key that sorts numbers in words as numbers: adam@lr_5e-4 before adam@lr_1e-3."""
+    parts = re.split(r"(\d+(?:\.\d+)?(?:e-?\d+)?)", word)
+    return [float(part) if place % 2 else part for place, part in enumerate(parts)]
 
 
 def grouped(items: Iterable, key: Callable) -> dict:

@@ -1,6 +1,6 @@
 """Statistics of the report, on plain arrays.
 
-Methods are fixed, seeds are the sample: repeats of a level and runs of a minimum are averaged
+Settings are fixed, seeds are the sample: repeats of a level and runs of a minimum are averaged
 before all else.
 """
 
@@ -13,11 +13,14 @@ LEAST_DF = 5  # below it a correlation gets no interval and no verdict
 
 
 def mean_std(values: Sequence) -> tuple[np.ndarray, np.ndarray, int]:
-    """Mean, std (ddof 1; NaN where n is 1) and n over the first axis of `values` (n, …)."""
+    """Mean, std (ddof 1; NaN where n is 1, or a value is infinite) and n over the first axis of
+    `values` (n, …).
+    """
     # One order of summing: last bits do not depend on the order of files.
     values = np.sort(np.asarray(values, float), axis=0)
     if len(values) > 1:
-        std = values.std(0, ddof=1)
+        with np.errstate(invalid="ignore"):
+            std = values.std(0, ddof=1)
     else:
         std = np.full(values.shape[1:], np.nan)
     return values.mean(0), std, len(values)
@@ -62,39 +65,39 @@ def ranks(values: Sequence[float]) -> np.ndarray:
 def correlation(
     x: Sequence[float],
     y: Sequence[float],
-    methods: Sequence,
+    settings: Sequence,
     seeds: Sequence,
     covariate: Sequence[float] | None = None,
 ) -> dict[str, float]:
-    """Correlation of `x` and `y` (n,), a value a minimum, within methods: after the mean of each
-    method is taken from its minima, and after regression on `covariate` (n,) if there is one.
+    """Correlation of `x` and `y` (n,), a value a minimum, within settings: after the mean of each
+    setting is taken from its minima, and after regression on `covariate` (n,) if there is one.
 
     {"r", "low", "high", "p", "df", "df_most", "n"}: Fisher's 95 % interval, Student's p. Minima of
-    one seed share their initial weights and images, and methods share parts of their paths, so
+    one seed share their initial weights and images, and settings share parts of their paths, so
     they are not independent: df is the effective number of Clifford, Richardson and Hémon 1989
-    (Biometrics 45), from the covariances between methods of x and of y over seeds, at most
-    df_most = minima - methods - covariates - 1. Without it, a seed effect as large as the noise
+    (Biometrics 45), from the covariances between settings of x and of y over seeds, at most
+    df_most = minima - settings - covariates - 1. Without it, a seed effect as large as the noise
     makes false verdicts in 12-23 of 100 studies (tests/simulate.py).
 
     NaN where a value is not finite, where nothing varies, and for all but r and df where
     df_most < LEAST_DF.
     """
     columns = [x, y] if covariate is None else [x, y, covariate]
-    table, n = _pivot(columns, methods, seeds)
+    table, n = _pivot(columns, settings, seeds)
     most = n - table.shape[1] - len(table) + 1
     result = dict.fromkeys(("r", "low", "high", "p", "df"), np.nan) | {"df_most": most, "n": n}
     if not n or np.isinf(table).any():
         return result
-    repeated = int((np.isfinite(table[0]).sum(1) > 1).sum())  # methods with more than one seed
-    x, y = _within_methods(table)
+    repeated = int((np.isfinite(table[0]).sum(1) > 1).sum())  # settings with more than one seed
+    x, y = _within_settings(table)
     smallest = 1e-9 * max(1e-9, np.nanmax(np.abs(table[:2])))
     if not repeated or min(np.abs(x).max(), np.abs(y).max()) < smallest:
         return result
-    a, b = x @ x.T, y @ y.T  # covariances between methods, over seeds
+    a, b = x @ x.T, y @ y.T  # covariances between settings, over seeds
     shared = max(np.trace(a @ b), 1e-300)
     r = float(np.clip((x * y).sum() / np.sqrt(np.trace(a) * np.trace(b)), -1, 1))
-    # In a balanced study (n - methods) / repeated is seeds - 1. That times tr A tr B / tr AB is the
-    # effective number of independent deviations; x and the covariate take one each.
+    # In a balanced study (n - settings) / repeated is seeds - 1. That times tr A tr B / tr AB is
+    # the effective number of independent deviations; x and the covariate take one each.
     effective = (n - len(a)) / repeated * np.trace(a) * np.trace(b) / shared - len(table) + 1
     result["r"], result["df"] = r, float(min(most, effective))
     if most >= LEAST_DF:
@@ -102,8 +105,8 @@ def correlation(
     return result
 
 
-def _within_methods(table: np.ndarray) -> np.ndarray:
-    """x and y (2, methods, seeds) less each method's mean, and less what the covariate explains."""
+def _within_settings(table: np.ndarray) -> np.ndarray:
+    """x and y (2, settings, seeds), less each setting's mean and what the covariate explains."""
     centred = np.nan_to_num(table - np.nanmean(table, 2, keepdims=True))
     x_and_y = centred[:2]
     if len(centred) == 3 and centred[2].any():
@@ -121,19 +124,19 @@ def _fisher_and_student(r: float, df: float) -> dict[str, float]:
     return {"low": low, "high": high, "p": float(2 * stats.t.sf(t, df)) if df > 0 else 1.0}
 
 
-def pooled(x: Sequence[float], y: Sequence[float], methods: Sequence) -> tuple[float, list[float]]:
-    """(r, [r without each method]) over all minima as they come.
+def pooled(x: Sequence[float], y: Sequence[float], settings: Sequence) -> tuple[float, list[float]]:
+    """(r, [r without each setting]) over all minima as they come.
 
-    It is description, because differences between methods have causes besides x.
+    It is description, because differences between settings have causes besides x.
     """
-    x, y, methods = (np.asarray(values) for values in (x, y, methods))
+    x, y, settings = (np.asarray(values) for values in (x, y, settings))
 
     def r(keep):
         if keep.sum() > 2 and np.ptp(x[keep]) > 0 and np.ptp(y[keep]) > 0:
             return float(np.corrcoef(x[keep], y[keep])[0, 1])
         return np.nan
 
-    return r(methods != ""), [r(methods != method) for method in dict.fromkeys(methods)]
+    return r(settings != ""), [r(settings != setting) for setting in dict.fromkeys(settings)]
 
 
 def holm(p: Sequence[float]) -> np.ndarray:
@@ -157,15 +160,15 @@ def detectable_correlation(df: float, family: int) -> float:
     return float(np.tanh(z))
 
 
-def _pivot(columns: Sequence, methods: Sequence, seeds: Sequence) -> tuple[np.ndarray, int]:
-    """Columns (n,) as a table (columns, methods, seeds), and how many minima are in it.
+def _pivot(columns: Sequence, settings: Sequence, seeds: Sequence) -> tuple[np.ndarray, int]:
+    """Columns (n,) as a table (columns, settings, seeds), and how many minima are in it.
 
     NaN where a cell has no minimum, or lacks any of the columns.
     """
     columns = np.asarray(columns, float)
     keep = ~np.isnan(columns).any(0)
-    method_names, method = np.unique(np.asarray(methods)[keep], return_inverse=True)
+    setting_names, setting = np.unique(np.asarray(settings)[keep], return_inverse=True)
     seed_names, seed = np.unique(np.asarray(seeds)[keep], return_inverse=True)
-    table = np.full((len(columns), len(method_names), len(seed_names)), np.nan)
-    table[:, method, seed] = columns[:, keep]
+    table = np.full((len(columns), len(setting_names), len(seed_names)), np.nan)
+    table[:, setting, seed] = columns[:, keep]
     return table, int(keep.sum())

@@ -19,6 +19,7 @@ from eval.report.table import MEASURED, Values
 
 QUESTION = "Do more robust minima make better starting points for finetuning?"
 PUBLISHED = Path(__file__).with_name("paper_curves.json")
+SHOWN, NAMED = 30, 6  # names in a note, settings in a caption
 # Flags that differ between files that are compared.
 WHERE = ("seed", "minimum", "minima", "out", "run", "device")
 
@@ -63,7 +64,7 @@ class Study:
 
     @cached_property
     def finetunings(self) -> list[Finetuning]:
-        """Finetuning by task and mode, in order of appearance."""
+        """Finetuning by task and mode."""
         return reading.finetunings(self.results)
 
     @cached_property
@@ -89,10 +90,10 @@ class Study:
 
     @cached_property
     def members(self) -> dict[str, list[str]]:
-        """{method: its minima}."""
+        """{setting: its minima}."""
         return {
-            method: list(frame["minimum"])
-            for method, frame in self.minima.groupby("method", sort=False)
+            setting: list(frame["minimum"])
+            for setting, frame in self.minima.groupby("setting", sort=False)
         }
 
     @cached_property
@@ -107,8 +108,8 @@ class Study:
 
     @cached_property
     def style(self) -> dict[str, dict]:
-        """{method: its colour and marker}, the same on the whole page."""
-        return figures.styles(self.members)
+        """{setting: its colour and marker}, the same on the whole page."""
+        return figures.shades(dict(zip(self.minima["setting"], self.minima["method"])))
 
     @cached_property
     def tests(self) -> list[dict]:
@@ -127,10 +128,24 @@ class Study:
     def notes(self) -> list[str]:
         """What to know before trusting a report on these files."""
         return [f"Left out: {problem}." for problem in self.problems] + [
+            *self._of_other_weights(),
             *mixtures(self.results),
             *self._unfinished(),
             *self._short_of_target(),
         ]
+
+    @cached_property
+    def of_other_weights(self) -> list[str]:
+        """Files of one minimum that were made from different weights, in words, two and two."""
+        known = [result for result in self.results if result.weights]
+        found = []
+        for minimum, (first, *others) in grouped(known, lambda result: result.minimum).items():
+            found += [
+                f"{first.path} and {other.path} (both of {minimum})"
+                for other in others
+                if other.weights != first.weights
+            ]
+        return found
 
     def as_json(self) -> str:
         """results.json, for machines; NaN and infinity, which JSON lacks, are null."""
@@ -147,7 +162,9 @@ class Study:
             "claims": self.claims,
             "how claims are decided": claims.METHOD,
             "files": [
-                {"path": str(result.path)} | {key: result.attrs[key] for key in keys}
+                {"path": str(result.path), "minima": result.minima}
+                | {"methods": result.methods, "settings_of_minima": result.settings_of_minima}
+                | {key: result.attrs[key] for key in keys}
                 for result in [*self.results, *self.tuned]
             ],
         }
@@ -155,26 +172,36 @@ class Study:
         numbers = json.loads(text, parse_constant=lambda constant: None)
         return json.dumps(numbers, indent=1) + "\n"
 
+    def _of_other_weights(self) -> Iterator[str]:
+        """Files of one minimum that were made from different weights."""
+        if found := self.of_other_weights:
+            yield (
+                f"Made from different weights of one minimum: {some(found, '; ')}. Make the older "
+                "of each two again."
+            )
+
     def _unfinished(self) -> Iterator[str]:
         """Files and seeds that some minima have and others lack."""
-        have = {
-            (result.minimum, result.kind)
-            for result in self.results
-            if result.kind != "passport" or "clean" in result.groups
-        }
+        measured = {result.minimum for result in self.passports if "clean" in result.groups}
+        have = {"passport file": measured}
+        for finetuning in self.finetunings:
+            words = f" of {finetuning.label}" if len(self.finetunings) > 1 else ""
+            have[f"finetune file{words}"] = {result.minimum for result in finetuning.results}
+        if not self.finetunings:
+            have["finetune file"] = set()
         lacking = [
-            f"{minimum} has no {kind} file"
+            f"{minimum} has no {what}"
             for minimum in self.minima["minimum"]
-            for kind in ("passport", "finetune")
-            if (minimum, kind) not in have
+            for what, minima in have.items()
+            if minimum not in minima
         ]
         seeds = self.minima["seed"].unique()
-        for method, frame in self.minima.groupby("method", sort=False):
+        for setting, frame in self.minima.groupby("setting", sort=False):
             lacking += [
-                f"{method} has no seed {seed}" for seed in seeds if seed not in set(frame["seed"])
+                f"{setting} has no seed {seed}" for seed in seeds if seed not in set(frame["seed"])
             ]
         if lacking:
-            yield f"The study is not finished: {'; '.join(lacking)}."
+            yield f"The study is not finished: {some(lacking, '; ')}."
 
     def _short_of_target(self) -> Iterator[str]:
         """Minima whose train accuracy is below the target of pretraining."""
@@ -182,15 +209,21 @@ class Study:
         if short := [minimum for minimum, epoch in reached.items() if epoch == np.inf]:
             yield (
                 "Pretraining never reached its target of train accuracy while it ran: "
-                f"{', '.join(short)}."
+                f"{some(short, ', ')}."
             )
         target = self.training[0].attrs["target"] if self.training else 0
         accuracy = self.values.where(**MEASURED, source="clean", split="train", name="accuracy")
         if short := [minimum for minimum, v in accuracy.by("minimum").items() if v < target]:
             yield (
                 f"As saved, these minima have less than {target:.0%} accuracy on the training "
-                f"images measured: {', '.join(short)}."
+                f"images measured: {some(short, ', ')}."
             )
+
+
+def some(words: list[str], between: str) -> str:
+    """All of a few words; of many the first, and how many more there are."""
+    more = len(words) - SHOWN
+    return between.join([*words[:SHOWN], f"{more} more"] if more > 0 else words)
 
 
 def mixtures(results: list[Result]) -> Iterator[str]:
@@ -207,16 +240,18 @@ def mixtures(results: list[Result]) -> Iterator[str]:
         settings.setdefault(key, set()).add(json.dumps(given, sort_keys=True))
     if mixed := [stage for stage, versions in codes.items() if len(versions) > 1]:
         yield f"Files of different code versions are compared here: {', '.join(mixed)}."
-    if mixed := [stage for (stage, *_), given in settings.items() if len(given) > 1]:
+    if mixed := dict.fromkeys(stage for (stage, *_), given in settings.items() if len(given) > 1):
         yield f"Files made with different settings are compared here: {', '.join(mixed)}."
 
 
 def over(results: list[Result]) -> str:
     """What a line and its band, or a number and its ±, mean."""
-    counts = Counter(
-        label for _, label in sorted({(result.minimum, result.label) for result in results})
-    )
+    minima = dict.fromkeys((result.minimum, result.label) for result in results)
+    counts = Counter(label for _, label in minima)
     words = ", ".join(f"{count} {label}" for label, count in counts.items())
+    if len(counts) > NAMED:
+        least_and_most = dict.fromkeys((min(counts.values()), max(counts.values())))
+        words = f"{' to '.join(map(str, least_and_most))} of each of {len(counts)} settings"
     return f"mean ± standard deviation over seeds, n = {words}"
 
 

@@ -16,6 +16,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from eval.report.results import natural
+
 NAN = float("nan")
 
 
@@ -23,9 +25,9 @@ NAN = float("nan")
 class Value:
     """One number of one minimum: whose it is, what it is, and how large."""
 
-    minimum: str  # the name of its folder: a label, and a unique key
-    method: str
-    setting: str
+    minimum: str  # its name: a label, and a unique key
+    method: str  # the file in train/
+    setting: str  # its word: "swa", "noisy_adam@sigma_0.1", "swa/last"
     seed: int
 
     kind: str  # of the file: "training", "passport" or "finetune"
@@ -37,7 +39,7 @@ class Value:
     batchnorm: str = ""  # "stored" or "recomputed" statistics while it was measured
     levels: str = ""  # the levels over which it is a mean: "" for all, or "to 0.4"
     task: str = ""  # of finetuning: the data set
-    mode: str = ""  # of finetuning: what was trained, and how
+    mode: str = ""  # of finetuning: the mode's word, "full" or "full@lr_3e-4"
     part: str = ""  # of the network: the parameters of a distance ("all", "batchnorm", "layer1")
     moment: str = ""  # of finetuning: "" at the last epoch, or "at equal loss"
     statistic: str = ""  # "" for the value itself; "std", "least", "most" of runs; "se", "residual"
@@ -109,8 +111,11 @@ class Values:
         return dict(zip(self.frame[field], self.frame["value"]))
 
     def minima(self) -> pd.DataFrame:
-        """The minima in order of appearance, a row each, with their method, setting and seed."""
-        return self.frame[list(MINIMUM)].drop_duplicates("minimum").reset_index(drop=True)
+        """The minima by method, setting and seed, a row each."""
+        frame = self.frame[list(MINIMUM)].drop_duplicates("minimum")
+        rows = frame.itertuples(index=False)
+        rows = sorted(rows, key=lambda row: (row.method, natural(row.setting), row.seed))
+        return pd.DataFrame(rows, columns=list(MINIMUM))
 
     def aligned(self, minima: Iterable[str], **wanted) -> np.ndarray:
         """The one value (n,) of each of `minima` with these fields, NaN where it has none."""
@@ -156,8 +161,9 @@ def summary_csv(values: Values) -> str:
     """
     several_tasks = values.where(kind="finetune").frame["task"].nunique() > 1
     words = {
-        "minimum": "folder of the minimum",
+        "minimum": "its name",
         "method": "how it was pretrained",
+        "setting": "the method with flags of its own, in one word",
         "seed": "initial weights and order of images",
     }
     cells = []
@@ -173,8 +179,9 @@ def summary_csv(values: Values) -> str:
     numbers = pd.DataFrame(cells, columns=["minimum", "column", "number"])
     numbers["number"] = numbers["number"].map(_number)
     pivot = numbers.pivot(index="minimum", columns="column", values="number")
-    table = values.minima()[["minimum", "method", "seed"]].join(pivot, on="minimum")[list(words)]
-    table[["minimum", "method"]] = table[["minimum", "method"]].map(no_formula)
+    table = values.minima()[list(MINIMUM)].join(pivot, on="minimum")[list(words)]
+    names = ["minimum", "method", "setting"]
+    table[names] = table[names].map(no_formula)
     table.columns = [no_formula(column) for column in table.columns]
     out = io.StringIO()
     table.to_csv(out, index=False, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)

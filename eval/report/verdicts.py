@@ -69,14 +69,15 @@ ALPHA = 0.05
 
 METHOD = (
     "Fixed in advance; everything else is exploratory. Measured on test images, but for the train "
-    "loss gained under weight noise. r: Pearson's, after the mean of each method is taken from its "
-    "minima, so that it says whether, of two minima of one method, the more robust one finetunes "
-    "better. Its degrees of freedom are those that minima of shared seeds leave (effective, of "
-    "minima - methods - 1); Fisher's interval, Student's p, Holm's correction over all pairs. "
+    "loss gained under weight noise. r: Pearson's, after the mean of each setting is taken from "
+    "its minima, so that it says whether, of two minima of one setting, the more robust one "
+    "finetunes better. A setting is a method, or a method with flags of its own. Degrees of "
+    "freedom are those that minima of shared seeds leave (effective, of minima - settings - 1); "
+    "Fisher's interval, Student's p, Holm's correction over all pairs. "
     "detectable: the |r| that would have been found with 80 % power. Given: one covariate, "
-    "regressed out. Pooled: over all minima as they come, and its range when a method is left out; "
-    "it mixes in whatever else differs between methods, so no verdict rests on it. Where some "
-    "minima never reach the target, r is of ranks."
+    "regressed out. Pooled: over all minima as they come, and its range when a setting is left "
+    "out; it mixes in whatever else differs between settings, so no verdict rests on it. Where "
+    "some minima never reach the target, r is of ranks."
 )
 
 
@@ -88,7 +89,7 @@ def outcome_fields(finetuning: Finetuning, outcome: str) -> dict[str, str]:
 def family(values: Values, finetuning: Finetuning) -> list[dict]:
     """All PREDICTORS x OUTCOMES of one finetuning, each a dict.
 
-    The correlation within methods (statistics.correlation), Holm's p, what was needed to see one,
+    The correlation within settings (statistics.correlation), Holm's p, what was needed to see one,
     partial and pooled correlations, and `verdict`: rises, falls, or cannot tell.
     """
     minima = values.minima()
@@ -110,18 +111,19 @@ def _test(
     values: Values, minima: pd.DataFrame, finetuning: Finetuning, outcome: str, predictor: str
 ) -> dict:
     """One predictor against one outcome, without Holm's correction."""
-    names, methods, seeds = (list(minima[field]) for field in ("minimum", "method", "seed"))
+    names, settings, seeds = (list(minima[field]) for field in ("minimum", "setting", "seed"))
     x = values.aligned(names, **PREDICTORS[predictor][1])
     y = values.aligned(names, **outcome_fields(finetuning, outcome))
     never = int(np.isinf(y[~np.isnan(x)]).sum())
     scale = statistics.ranks if never else np.asarray  # infinitely late is a rank, not a number
     x, y = scale(x), scale(y)
     test = {
+        "task": finetuning.task,
         "mode": finetuning.mode,
         "outcome": outcome,
         "predictor": predictor,
         "never": never,
-    } | statistics.correlation(x, y, methods, seeds)
+    } | statistics.correlation(x, y, settings, seeds)
     testable = test["df_most"] >= statistics.LEAST_DF
     test["detectable"] = (
         statistics.detectable_correlation(test["df"], FAMILY) if testable else np.nan
@@ -130,11 +132,11 @@ def _test(
         partial = {}
         if fields != PREDICTORS[predictor][1]:
             covariate = scale(values.aligned(names, **fields))
-            partial = statistics.correlation(x, y, methods, seeds, covariate)
+            partial = statistics.correlation(x, y, settings, seeds, covariate)
         test[f"given {words}"] = {key: partial.get(key, np.nan) for key in ("r", "low", "high")}
     keep = ~np.isnan(x + y)
     test["pooled"], test["pooled_without"] = statistics.pooled(
-        x[keep], y[keep], np.array(methods)[keep]
+        x[keep], y[keep], np.array(settings)[keep]
     )
     return test
 
@@ -149,19 +151,19 @@ def interval(r: float, low: float = np.nan, high: float = np.nan, digits: int = 
     return text.replace("-", "−")
 
 
-def answer(tests: list[dict], methods: int) -> str:
+def answer(tests: list[dict], settings: int) -> str:
     """One line: how many of the pairs that were fixed in advance hold.
 
-    Where none could be tested, what is missing; `methods` is their number.
+    Where none could be tested, what is missing; `settings` is their number.
     """
     most = max(test["df_most"] for test in tests)
     if most < statistics.LEAST_DF:
-        seeds = int(np.ceil((statistics.LEAST_DF + 1) / methods)) + 1
-        plural = "s" if methods > 1 else ""
+        seeds = int(np.ceil((statistics.LEAST_DF + 1) / settings)) + 1
+        plural = "s" if settings > 1 else ""
         words = " ".join(map(str, range(seeds)))
         return (
             f"These data cannot tell: the minima leave {max(most, 0)} degrees of freedom and a "
-            f"verdict needs {statistics.LEAST_DF}, which with {methods} method{plural} takes "
+            f"verdict needs {statistics.LEAST_DF}, which with {settings} setting{plural} takes "
             f'{seeds} seeds or more (SEEDS="{words}").'
         )
     told = sum(test["verdict"] != "cannot tell" for test in tests)
@@ -197,13 +199,13 @@ def lines(tests: list[dict]) -> Iterator[list]:
     yield [
         "",
         "verdict",
-        "r within methods [95 %]",
+        "r within settings [95 %]",
         "n",
         "Holm p",
         "degrees of freedom",
         "detectable |r|",
         *(f"r given {words} [95 %]" for words in COVARIATES),
-        "r pooled (without one method)",
+        "r pooled (without one setting)",
     ]
     for k, test in enumerate(tests):
         if k % len(PREDICTORS) == 0:
@@ -224,37 +226,33 @@ def lines(tests: list[dict]) -> Iterator[list]:
 
 
 def differences(values: Values, finetuning: Finetuning | None) -> Iterator[list]:
-    """Lines of a table: every pair of methods, the difference of each predictor and outcome.
+    """Lines of a table: every pair of settings, the difference of each predictor and outcome.
 
     Paired by seed, with Student's 95 % interval. `finetuning` may be None: no outcomes.
     """
     columns = list(PREDICTORS.values())
-    if finetuning:
-        columns += [
-            (OUTCOMES[outcome][0], outcome_fields(finetuning, outcome)) for outcome in OUTCOMES
-        ]
-    else:
-        columns += [(words, None) for words, *_ in OUTCOMES.values()]
+    for outcome, (words, *_) in OUTCOMES.items():
+        columns.append((words, outcome_fields(finetuning, outcome) if finetuning else None))
     yield ["", *(words for words, _ in columns), "n"]
+    numbers = [values.where(**fields).by("minimum") if fields else {} for _, fields in columns]
+    digits = [4 if fields and fields["name"] == "distance_relative" else 3 for _, fields in columns]
     by_seed = {
-        method: dict(zip(frame["seed"], frame["minimum"]))
-        for method, frame in values.minima().groupby("method", sort=False)
+        setting: dict(zip(frame["seed"], frame["minimum"]))
+        for setting, frame in values.minima().groupby("setting", sort=False)
     }
     for a, b in itertools.combinations(by_seed, 2):
-        seeds = [seed for seed in by_seed[a] if seed in by_seed[b]]
-        pairs = [[by_seed[method][seed] for seed in seeds] for method in (a, b)]
-        cells = [_difference(values, *pairs, fields) if fields else "–" for _, fields in columns]
-        yield [f"{a} - {b}", *cells, len(seeds)]
+        pairs = [(by_seed[a][seed], by_seed[b][seed]) for seed in by_seed[a] if seed in by_seed[b]]
+        cells = [_difference(column, pairs, places) for column, places in zip(numbers, digits)]
+        yield [f"{a} - {b}", *cells, len(pairs)]
 
 
-def _difference(values: Values, first: list[str], second: list[str], fields: dict) -> str:
+def _difference(numbers: dict[str, float], pairs: list[tuple[str, str]], digits: int) -> str:
     """The mean difference between paired minima, with its interval, in words."""
-    with np.errstate(invalid="ignore"):  # of two that never got there nothing is known
-        paired = values.aligned(first, **fields) - values.aligned(second, **fields)
-    if not len(paired) or not np.isfinite(paired).all():
-        return "–"
+    paired = [numbers.get(first, np.nan) - numbers.get(second, np.nan) for first, second in pairs]
+    if not paired or not np.isfinite(paired).all():
+        return "–"  # of two that never got there nothing is known
     mean, low, high, _ = statistics.t_interval(paired)
-    return interval(mean, low, high, digits=4 if fields["name"] == "distance_relative" else 3)
+    return interval(mean, low, high, digits)
 
 
 def exploratory(values: Values, finetuning: Finetuning) -> list[tuple[Quantity, list[dict]]]:
@@ -263,7 +261,7 @@ def exploratory(values: Values, finetuning: Finetuning) -> list[tuple[Quantity, 
     [(quantity, [correlation of each outcome])]: no correction, no verdict.
     """
     minima = values.minima()
-    names, methods, seeds = (list(minima[field]) for field in ("minimum", "method", "seed"))
+    names, settings, seeds = (list(minima[field]) for field in ("minimum", "setting", "seed"))
     outcomes = [values.aligned(names, **outcome_fields(finetuning, name)) for name in OUTCOMES]
     outcomes = [statistics.ranks(y) if np.isinf(y).any() else y for y in outcomes]
     tested = [fields for _, fields in PREDICTORS.values()]
@@ -277,7 +275,7 @@ def exploratory(values: Values, finetuning: Finetuning) -> list[tuple[Quantity, 
         x = np.array(
             [getattr(quantity.by_minimum.get(name), "value", np.nan) for name in names], float
         )
-        tests = [statistics.correlation(x, y, methods, seeds) for y in outcomes]
+        tests = [statistics.correlation(x, y, settings, seeds) for y in outcomes]
         if any(np.isfinite(test["r"]) for test in tests):
             result.append((quantity, tests))
     return result

@@ -24,9 +24,9 @@ def add(study: Study, page: Page):
         figures.scatter(panels(study), study.style),
         f"Finetuning ({label}) against robustness: a point a minimum, n = {len(study.minima)}; "
         "bars: from the least to the most of its runs; hollow with an arrow: the target was never "
-        "reached in half of the runs. r: correlation within methods, with its verdict after Holm's "
-        f"correction over all {len(study.tests)} pairs. Test images (train loss under weight "
-        "noise: train images), BatchNorm stored; outcomes at the last epoch.",
+        "reached in half of the runs. r: correlation within settings, with its verdict after "
+        f"Holm's correction over all {len(study.tests)} pairs. Test images (train loss under "
+        "weight noise: train images), BatchNorm stored; outcomes at the last epoch.",
         [*study.passports, *study.asked.results],
     )
     page.table(verdicts.lines(study.tests), verdicts.METHOD)
@@ -69,7 +69,7 @@ def panel(study: Study, finetuning: Finetuning, test: dict) -> figures.Panel:
     )
     known = np.isfinite(test["r"])
     return figures.Panel(
-        methods=list(study.minima["method"]),
+        settings=list(study.minima["setting"]),
         x=study.values.aligned(names, **fields),
         y=y,
         least=least,
@@ -94,7 +94,7 @@ def exploratory(study: Study, page: Page):
     ]
     page.table(
         [header, *lines],
-        f"r within methods [95 %, from {statistics.LEAST_DF} degrees of freedom], not corrected "
+        f"r within settings [95 %, from {statistics.LEAST_DF} degrees of freedom], not corrected "
         "for their number: none of them is a finding, some will look like one.",
         fold=f"Exploratory: the other {len(others)} measures against finetuning",
     )

@@ -3,7 +3,7 @@
 from eval.report import cells, figures
 from eval.report.page import Page
 from eval.report.results import SPLITS
-from eval.report.sections import methods
+from eval.report.sections import settings
 from eval.report.study import Finetuning, Study, over
 
 MOVED = ("distance", "distance_relative", "path")
@@ -16,7 +16,8 @@ def add(study: Study, page: Page):
     for finetuning in study.finetunings:
         results, label = finetuning.results, finetuning.label
         runs = "/".join(sorted({str(len(result.data["epochs_to_target"])) for result in results}))
-        made = f"finetune-{label}.h5, {runs} runs a minimum, averaged: {over(results)}."
+        place = f"{finetuning.task}/{finetuning.mode}.h5"
+        made = f"{place}, {runs} runs a minimum, averaged: {over(results)}."
         add_outcomes(study, page, finetuning, made)
         add_distances(study, page, finetuning, made)
         page.figure(
@@ -50,7 +51,7 @@ def add_outcomes(study: Study, page: Page, finetuning: Finetuning, made: str):
     values = study.values.where(**finetuning.fields | {"statistic": ["", "std"]}, name="accuracy")
     spread = values.where(split="test", statistic="std")
     train = values.where(split="train", statistic="")
-    outcomes = methods.outcomes(study, finetuning) + [
+    outcomes = settings.outcomes(study, finetuning) + [
         ("std of test accuracy over runs", cells.by_minimum(spread)),
         ("train accuracy", cells.by_minimum(train)),
     ]

@@ -31,6 +31,7 @@ def add(study: Study, page: Page):
                 table(distances[shared]),
                 f"distance.h5, pairs {words}. Raw: Euclidean norm of the difference; relative: "
                 "divided by the mean of the two norms.",
+                fold_long=f"distances, pairs {words}",
             )
 
 

@@ -1,27 +1,43 @@
 """Tuning: the settings that `make tune` tried, by accuracy on val. Test images play no part."""
 
+import numpy as np
+
 from eval.report import figures
 from eval.report.page import Page
 from eval.report.results import Result, grouped
-from eval.report.study import Study
+from eval.report.study import WHERE, Study
+
+Tried = list[tuple[str, list[Result]]]  # a setting's word and its files, the best setting first
 
 
 def add(study: Study, page: Page):
-    """For each method and mode that was tuned, curves and a table of its settings."""
-    tuned = grouped(study.tuned, lambda result: (result.stage, *what_is_tuned(result)))
-    for (_, kind, name), results in tuned.items():
-        page.heading(f"Tuning: {kind}-{name}")
-        ranked = sorted(results, key=val_accuracy, reverse=True)
-        for place, result in enumerate(ranked):
-            result.label = f"setting {place + 1}" if place else "best on val"
-        add_curves(page, f"{kind}-{name}", ranked)
-        page.table(table(ranked), "Test images play no part.")
+    """For each method, and each mode on a task, that was tuned: curves and a table of settings."""
+    for what, results in grouped(study.tuned, what_is_tuned).items():
+        name = "-".join(what)
+        for result in results:
+            result.label = result.mode or result.label
+        ranked = sorted(grouped(results, lambda result: result.label).items(), key=worst_last)
+        page.heading(f"Tuning: {name}")
+        add_curves(page, name, ranked)
+        page.table(table(ranked), "The best on val first. Test images play no part.")
 
 
-def what_is_tuned(result: Result) -> tuple[str, str]:
-    """("training", method) or ("finetune", mode)."""
+def what_is_tuned(result: Result) -> tuple[str, ...]:
+    """("training", method) or ("finetune", mode, task)."""
     attrs = result.attrs
-    return result.kind, attrs["mode"] if result.kind == "finetune" else attrs["method"]
+    if result.kind == "finetune":
+        return result.kind, attrs["mode"], result.task
+    return result.kind, attrs["method"]
+
+
+def worst_last(tried: tuple[str, list[Result]]) -> float:
+    """A key that sorts settings by val accuracy, the best first."""
+    return -mean_accuracy(tried[1])
+
+
+def mean_accuracy(results: list[Result]) -> float:
+    """The mean over the files of one setting."""
+    return float(np.mean([val_accuracy(result) for result in results]))
 
 
 def val_accuracy(result: Result) -> float:
@@ -30,32 +46,40 @@ def val_accuracy(result: Result) -> float:
     return float(result.data["val/accuracy"][..., -1].mean() if final is None else final)
 
 
-def add_curves(page: Page, name: str, results: list[Result]):
+def add_curves(page: Page, name: str, ranked: Tried):
     """A line a setting."""
     columns = [
         figures.Column(split, split, split=split, final=f"final/{split}")
         for split in ("train", "val")
     ]
-    style = figures.styles(result.label for result in results)
+    style = figures.styles(label for label, _ in ranked)
+    results = [result for _, members in ranked for result in members]
     page.figure(
         f"tuning_{name}",
         figures.curves(results, columns, style, target=results[0].attrs["target"]),
-        "A line a setting, the mean of its runs (no interval), by accuracy on val at the last "
-        "epoch (rings; of an average: its own).",
+        "A line a setting, the mean of its files and their runs; band: standard deviation over "
+        "files (one file: no interval). By accuracy on val at the last epoch (rings; of an "
+        "average: its own), the best first.",
         results,
         ["train", "val"],
     )
 
 
-def table(results: list[Result]) -> list[list]:
-    """The settings in which they differ, and what came of them."""
+def table(ranked: Tried) -> list[list]:
+    """A line a setting: what came of it, and the flags in which settings differ."""
+    settings = [members[0].settings for _, members in ranked]
     differing = [
         name
-        for name in results[0].settings
-        if len({str(result.settings.get(name)) for result in results}) > 1
+        for name in settings[0]
+        if name not in WHERE and len({str(flags.get(name)) for flags in settings}) > 1
     ]
     rows = [
-        [result.label, f"{val_accuracy(result):.3f}", *map(result.settings.get, differing)]
-        for result in results
+        [
+            label,
+            f"{mean_accuracy(members):.3f}",
+            len(members),
+            *map(members[0].settings.get, differing),
+        ]
+        for label, members in ranked
     ]
-    return [["", "val accuracy", *differing], *rows]
+    return [["", "val accuracy", "files", *differing], *rows]

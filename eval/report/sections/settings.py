@@ -1,4 +1,4 @@
-"""Methods side by side: robustness and finetuning of each, and their differences."""
+"""Settings side by side: robustness and finetuning of each, and their differences."""
 
 from eval.report import cells, verdicts
 from eval.report.page import Page
@@ -7,8 +7,8 @@ from eval.report.table import MEASURED
 
 
 def add(study: Study, page: Page):
-    """A column a method, a line a measure; then the differences between methods."""
-    page.heading("Methods side by side")
+    """A column a setting, a line a measure; then the differences between settings."""
+    page.heading("Settings side by side")
     made = study.passports + study.of_kind("finetune")
     page.table(
         lines(study),
@@ -17,9 +17,10 @@ def add(study: Study, page: Page):
     )
     page.table(
         verdicts.differences(study.values, study.asked),
-        "Differences between methods, paired by seed [95 %, Student's t over n seeds, not "
+        "Differences between settings, paired by seed [95 %, Student's t over n seeds, not "
         "corrected for their number]: where an interval holds 0, these seeds cannot tell the two "
         "apart.",
+        fold_long="differences between settings",
     )
 
 
