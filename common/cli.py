@@ -57,9 +57,14 @@ class Parser(argparse.ArgumentParser):
         flags = settings.flags(word)
         self.blamed = word  # all else was in order
         for flag in flags:
-            if flag in BESIDE_A_SETTING:
-                self.error(f"a setting cannot set {flag}; give it as a flag of its own")
-        return super().parse_args([*given, *flags], namespace)
+            name = flag.partition("=")[0]
+            if name in BESIDE_A_SETTING:
+                self.error(f"a setting cannot set {name}; give it as a flag of its own")
+        parsed, unknown = self.parse_known_args([*given, *flags], namespace)
+        if unknown:
+            name = unknown[0].partition("=")[0]
+            self.error(f"{settings.method(word)} has no flag {name}")
+        return parsed
 
     def error(self, message):
         self.exit(2, f"{self.blamed}: {message} (--help lists the flags)\n")

@@ -62,7 +62,7 @@ version := import sys; sys.exit(sys.version_info < (3, 11) and print("basins nee
 answer := $(shell $(python) -c $(call quoted,$(version)) && \
             exec $(python) -m common.graph $(call quoted,$(MAKEFLAGS)) $(call quoted,$(MAKECMDGOALS)) $(given))
 ifneq ($(.SHELLSTATUS),0)
-$(error $(or $(answer),the graph of the study could not be written))
+$(error $(or $(answer),$(if $(filter 126 127,$(.SHELLSTATUS)),there is no Python at $(python)),common/graph.py failed))
 endif
 -include $(answer)
 $(if $(filter %.temporary.mk,$(answer)),$(shell rm $(answer)))

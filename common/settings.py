@@ -21,17 +21,19 @@ def method(word: str) -> str:
 
 
 def flags(word: str) -> list[str]:
-    """Its flags as on a command line: ["--sigma", "0.1"]. SystemExit if it is no setting."""
+    """Its flags as on a command line: ["--sigma=0.1"]. SystemExit if it is no setting."""
     if not WORD.fullmatch(word):
         raise SystemExit(
             f"{word}: not a setting; write METHOD@FLAG_VALUE, such as noisy_adam@sigma_0.1 or "
             "adam@lr_2e-3@epochs_12"
         )
-    result = []
+    result = {}
     for part in word.split("@")[1:]:
         name, underscore, value = part.partition("_")
-        result += [f"--{name}", value] if underscore else [f"--{name}"]
-    return result
+        if name in result:
+            raise SystemExit(f"{word}: --{name} stands there twice")
+        result[name] = f"--{name}={value}" if underscore else f"--{name}"
+    return list(result.values())
 
 
 def expand(word: str) -> list[str]:

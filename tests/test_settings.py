@@ -26,12 +26,12 @@ NAMES = "method", "setting", "seed", "minimum", "start"
     "word, method, flags",
     [
         ("adam", "adam", []),
-        ("noisy_adam@sigma_0.1", "noisy_adam", ["--sigma", "0.1"]),
-        ("adam@lr_2e-3@weight-decay_0", "adam", ["--lr", "2e-3", "--weight-decay", "0"]),
+        ("noisy_adam@sigma_0.1", "noisy_adam", ["--sigma=0.1"]),
+        ("adam@lr_2e-3@weight-decay_0", "adam", ["--lr=2e-3", "--weight-decay=0"]),
         ("sam@adaptive", "sam", ["--adaptive"]),
-        ("adam@train-on_train+val", "adam", ["--train-on", "train+val"]),
-        ("adam@arch_wide_resnet50_2", "adam", ["--arch", "wide_resnet50_2"]),
-        ("adam@lr_-1", "adam", ["--lr", "-1"]),
+        ("adam@train-on_train+val", "adam", ["--train-on=train+val"]),
+        ("adam@arch_wide_resnet50_2", "adam", ["--arch=wide_resnet50_2"]),
+        ("adam@lr_-1", "adam", ["--lr=-1"]),
     ],
 )
 def test_a_word_is_a_file_and_its_flags(word, method, flags):
@@ -77,9 +77,11 @@ def test_flags_of_a_word_come_last_and_win():
     [
         ("noisy_adam@sigma_-1", 2, "argument --sigma: '-1' is not a finite number of 0 or more"),
         ("noisy_adam@sigma", 2, "argument --sigma: expected one argument"),
-        ("noisy_adam@rho_0.1", 2, "unrecognized arguments: --rho 0.1"),
-        ("noisy_adam@sig_0.1", 2, "unrecognized arguments: --sig 0.1"),
-        ("noisy_adam@deterministic_1", 2, "unrecognized arguments: 1"),
+        ("noisy_adam@rho_0.1", 2, "noisy_adam has no flag --rho (--help"),
+        ("noisy_adam@sig_0.1", 2, "noisy_adam has no flag --sig (--help"),
+        ("noisy_adam@deterministic_1", 2, "argument --deterministic: ignored explicit argument"),
+        ("noisy_adam@sigma_-1e-3", 2, "argument --sigma: '-1e-3' is not a finite number"),
+        ("noisy_adam@sigma_1@sigma_2", 1, "--sigma stands there twice"),
         ("noisy_adam@seed_3", 2, "a setting cannot set --seed"),
         ("noisy_adam@help", 2, "a setting cannot set --help"),
         ("noisy_adam@sigma_0.1@", 1, "not a setting"),
