@@ -43,8 +43,10 @@ REPORT =
 DETERMINISTIC =
 
 # What `make tune` tries on the val split, with the flags of TUNE besides.
-TUNE_METHODS = $(METHODS:%=%@lr_3e-4,1e-3,3e-3@batch-size_64,256)
-TUNE_MODES = $(MODES:%=%@lr_3e-5,1e-4,3e-4@batch-size_64,256)
+TUNE_METHODS = adam@lr_3e-4,1e-3,3e-3@batch-size_64,256 \
+               noisy_adam@sigma_0.03,0.05,0.1@lr_3e-4,1e-3,3e-3@batch-size_64,256 \
+               swa@swa-lr_2e-4,5e-4@lr_3e-4,1e-3,3e-3@batch-size_64,256
+TUNE_MODES = full@lr_3e-5,1e-4,3e-4@batch-size_64,256
 TUNE_RUNS = 3
 TUNE =
 

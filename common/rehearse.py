@@ -47,6 +47,7 @@ def rehearse(module: str, flags: list[str]) -> SimpleNamespace:
     """The values of a script's flags, defaults too. SystemExit as the script's own."""
     with stopped_at_work() as parsed:
         sys.argv = [module, *flags]
+        sys.modules.pop(module, None)  # a script is executed anew
         try:
             runpy.run_module(module, run_name="__main__", alter_sys=True)
         except Begun:

@@ -21,6 +21,6 @@ MEASURE_hessian        = --hessian-iterations 2 --hessian-vectors 2
 COMPARE  = --images 10 --batchnorm-images 50
 COMPARE_line = --points 3
 FINETUNE = --epochs 1 --batch-size 32 --lr 1e-3 --train-images 50
-TUNE_METHODS = $(METHODS:%=%@lr_1e-3@batch-size_32)
-TUNE_MODES = $(MODES:%=%@lr_3e-5,1e-4,3e-4@batch-size_32)
+TUNE_METHODS = adam@lr_1e-3 noisy_adam@sigma_0.03,0.05,0.1 swa@swa-lr_2e-4,5e-4
+TUNE_MODES = full@lr_3e-5,1e-4,3e-4
 BENCH    = --image-size 32 --batch-size 32
