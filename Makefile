@@ -1,5 +1,6 @@
 # basins: a study is the words below. common/graph.py writes from them a plain rule a file, in
 # artifacts/PROFILE/graph.mk, and make runs what is out of date. `make help` lists targets and words.
+# The sizes of the study: profiles/demo.mk sets what differs from the words below.
 PROFILE = demo
 A       = artifacts/$(PROFILE)
 
@@ -8,7 +9,7 @@ A       = artifacts/$(PROFILE)
 METHODS = adam noisy_adam swa
 # Ordered settings along one knob: LADDERS = lr with LADDER_lr = adam@lr_5e-4 adam adam@lr_2e-3
 LADDERS =
-# What a method leaves beside its minimum, a minimum too: swa/last, SWA's last iterate.
+# Minima that a method leaves beside its own: swa/last, the last weights before SWA's average.
 CONTROLS =
 # A range, 0-4, or 0 1 2.
 SEEDS = 0 1
@@ -18,7 +19,8 @@ EPOCHS = 40
 MEASUREMENTS = clean gaussian_noise square_mask fgsm local_energy
 MEASUREMENTS_MORE = pgd corruptions local_energy_layers local_energy_all adaptive_sharpness hessian
 MORE =
-# What is measured on two minima, of the settings in PAIRED: files of eval/.
+# What is measured on two minima: files of eval/. Of the settings in PAIRED each meets each, with
+# the first seed and the second, and with the first alone.
 COMPARISONS = distance line
 PAIRED = $(METHODS)
 
@@ -27,9 +29,11 @@ TASKS = digits
 MODES = full
 RUNS = 5
 
-# What the packs of images are made of, and people's own folders of images.
+# What the packs of images are made of, for pretraining and for each task.
 PRETRAIN_DATA =
 TASK_digits =
+# People's own folders of images. (FOLDER_pretrain = IMAGENET, in a profile: a pack that was made
+# from the folder in IMAGENET stays as it is when nobody names the folder again.)
 IMAGENET =
 CIFAR =
 
@@ -50,13 +54,15 @@ TUNE_MODES = full@lr_3e-5,1e-4,3e-4@batch-size_64,256
 TUNE_RUNS = 3
 TUNE =
 
-# Where recipes run: THREADS of a process, JOBS at once (default: as the cores allow), GPUS of this
-# machine, LAUNCH before each command. V=1 shows whole commands and all they print.
+# Where recipes run: THREADS of a process, JOBS at once (default: as the cores allow), how many GPUS
+# of this machine, LAUNCH before each command. V=1 shows whole commands and all that they print.
 THREADS = 1
 JOBS =
 GPUS =
 LAUNCH =
 V =
+# Seconds of a recipe by kind, pretrain:20 measure:9, until one has finished in the folder.
+SECONDS =
 # For `make report`, `make bench` and `make test`.
 PARTIAL =
 OUT =

@@ -1,6 +1,6 @@
 """The graph of a study: one plain make rule a file, written from the words of the Makefile.
 
-    python -m common.graph MAKEFLAGS "GOALS" typed:NAME=value file:NAME=value …
+    python -m common.graph MAKEFLAGS "GOALS" "TYPED NAMES" NAME=value …
 
 make runs this when it starts and includes the makefile whose path this prints: graph.mk in the
 study's folder, or under `make -n` and `make -q`, which leave no trace, a temporary one. A mistake
@@ -23,9 +23,12 @@ from common.study import MORE, Minimum, Study
 
 MAKEFILES = ["Makefile", "common/machine.mk"]
 PROFILE = "profiles/{}.mk"
-# Targets of the Makefile that are no files; those of them that make nothing in the folder.
+# Targets of the Makefile that are no files; those that make nothing; those that go alone.
 PHONY = ("all", "report", "tune", "plan", "check", "clean", "help")
 LOOKING = ("plan", "check", "help")
+ALONE = {"plan", "clean"}
+SCRIPTS = ("train.", "eval.", "finetune.")
+PARTIAL = "flags/report-partial"  # the arguments of a report on what is there
 TEMPORARY = ".temporary.mk"  # of a makefile that make removes as soon as it has read it
 
 
@@ -37,9 +40,10 @@ class Rule:
     needs: list[str]
     command: list[str] | str  # of Python: ["-m", …]; or, as text, of the shell
     stage: str = ""
-    what: str = ""  # that the command does, for who watches; its first word is the kind of stage
-    first: str = ""  # made before it; being newer remakes nothing
-    listed: bool = False  # the command reads its flags from flags/`stage`: they are too many
+    what: str = ""  # the command does, for who watches; the first word is the kind of stage
+    setting: str = ""  # of the command: a method's or a mode's
+    rehearsal: str = ""  # made before it, where it is made; being newer remakes nothing
+    listed: bool = False  # the command reads its flags from the flags file: they are many
     shown: bool = False  # what it prints is for people
 
 
@@ -48,7 +52,8 @@ def packs(study: Study) -> Iterator[Rule]:
     sources = {"pretrain": "PRETRAIN_DATA"} | {task: f"TASK_{task}" for task in study.tasks}
     for name, variable in sources.items():
         target = study.at("data", f"{name}.h5")
-        stage = study.keep(f"prepare-{name}", source_of(study, name, variable))
+        stage = f"prepare-{name}"
+        study.set_flags(stage, source_of(study, name, variable))
         command = ["-m", "common.images.prepare", "--out", target]
         needs = ["common/images/prepare.py", "common/images/sources.py"]
         yield Rule(target, needs, command, stage, f"prepare {name}")
@@ -61,12 +66,12 @@ def source_of(study: Study, name: str, variable: str) -> list[str]:
     """
     flags = study.words.flags(variable)
     folder = study.words[f"FOLDER_{name}"]  # the variable in which people name it
-    kept = Path(study.at("flags", f"prepare-{name}"))
+    kept = Path(study.flags_file(f"prepare-{name}"))
     if folder and not study.words[folder] and kept.exists():
         return shlex.split(kept.read_text())
     if not flags:
         raise SystemExit(f"{variable} is empty; it says what data/{name}.h5 is made of")
-    if not flags[0]:
+    if not flags[0]:  # '', a folder that nobody named
         raise SystemExit(
             f"PROFILE={study.words['PROFILE']} needs {folder or variable}=folder with "
             "train/CLASS/*.jpg and val/CLASS/*.jpg"
@@ -79,16 +84,18 @@ def pretraining(study: Study) -> Iterator[Rule]:
     pack = study.at("data/pretrain.h5")
     for minimum in study.trained:
         method, folder = settings.method(minimum.setting), study.at(minimum.name)
-        stage = study.keep(f"train-{method}", training_flags(study, method))
+        stage, weights = f"train-{method}", f"{folder}/weights.safetensors"
+        study.set_flags(stage, training_flags(study, method))
         yield Rule(
-            f"{folder}/weights.safetensors",
+            weights,
             [f"train/{method}.py", pack],
             training(pack, folder, minimum),
             stage,
             f"pretrain {minimum.name}",
-            first=study.at("flags/rehearsed-study"),
+            minimum.setting,
+            rehearsal=study.at("flags/rehearsed-study"),
         )
-        yield same_run(f"{folder}/training.h5", f"{folder}/weights.safetensors")
+        yield same_run(f"{folder}/training.h5", weights)
     for minimum in study.beside:
         weights = study.at(f"{minimum.setting}-{minimum.seed}", "weights.safetensors")
         yield same_run(study.at(minimum.name, "weights.safetensors"), weights)
@@ -108,7 +115,9 @@ def training(pack: str, folder: str, minimum: Minimum) -> list[str]:
 
 
 def same_run(target: str, weights: str) -> Rule:
-    """What the run that made the weights wrote before them: touched, so that it is not older."""
+    """What the run that made the weights wrote before them. It is touched, or make would take it
+    for older than the weights, and so for out of date, for ever.
+    """
     missing = f"{target}: missing, although {weights} is there; move that away and run make again"
     command = (
         f"@rm -f $(@D)/resume.h5; touch -c $@; test -e $@ || {{ echo '{missing}' >&2; exit 1; }}"
@@ -121,7 +130,7 @@ def measuring(study: Study) -> Iterator[Rule]:
     pack = study.at("data/pretrain.h5")
     for volume, names in study.volumes.items():
         given = [flag for name in names for flag in (*study.words.flags(f"MEASURE_{name}"), name)]
-        stage = study.keep(volume, study.words.flags("MEASURE") + study.deterministic + given)
+        study.set_flags(volume, study.words.flags("MEASURE") + study.deterministic + given)
         scripts = ["eval/battery.py", *(f"eval/{name}.py" for name in names)]
         for minimum in study.minima:
             folder = study.at(minimum.name)
@@ -129,7 +138,7 @@ def measuring(study: Study) -> Iterator[Rule]:
             command = ["-m", "eval.battery", "--data", pack, "--minimum", folder, "--out", target]
             needs = [*scripts, f"{folder}/weights.safetensors", pack]
             more = " (more)" if volume == MORE else ""
-            yield Rule(target, needs, command, stage, f"measure {minimum.name}{more}")
+            yield Rule(target, needs, command, volume, f"measure {minimum.name}{more}")
 
 
 def comparing(study: Study) -> Iterator[Rule]:
@@ -137,7 +146,8 @@ def comparing(study: Study) -> Iterator[Rule]:
     pack = study.at("data/pretrain.h5")
     for comparison in study.comparisons:
         given = study.words.flags("COMPARE", f"COMPARE_{comparison}")
-        stage = study.keep(f"compare-{comparison}", given + study.deterministic)
+        stage = f"compare-{comparison}"
+        study.set_flags(stage, given + study.deterministic)
         for a, b in study.pairs:
             folders, pair = [study.at(a.name), study.at(b.name)], f"{a.name}--{b.name}"
             target = study.at(pair, f"{comparison}.h5")
@@ -153,9 +163,8 @@ def finetuning(study: Study) -> Iterator[Rule]:
     """A file a minimum, task and mode, with all runs."""
     for mode in study.modes:
         for task in study.tasks:
-            given = finetuning_flags(study, mode)
-            runs = ["--runs", study.words["RUNS"]]
-            stage = study.keep(f"finetune-{task}-{settings.method(mode)}", runs + given)
+            stage = f"finetune-{task}-{settings.method(mode)}"
+            study.set_flags(stage, ["--runs", study.words["RUNS"], *finetuning_flags(study, mode)])
             for minimum in study.minima:
                 target = study.at(minimum.name, task, f"{mode}.h5")
                 yield finetuned(study, minimum, task, mode, target, stage)
@@ -176,7 +185,7 @@ def finetuned(
     command = ["-m", f"finetune.{script}", "--data", pack, "--minimum", study.at(folder)]
     command += ["--out", target, "--setting", mode]
     what = f"{'tune' if stage.startswith('tune') else 'finetune'} {folder} on {task} ({mode})"
-    return Rule(target, needs, command, stage, what)
+    return Rule(target, needs, command, stage, what, mode)
 
 
 def tuning(study: Study) -> Iterator[Rule]:
@@ -185,18 +194,22 @@ def tuning(study: Study) -> Iterator[Rule]:
     for setting in study.words.settings("TUNE_METHODS", "train"):
         method, minimum = settings.method(setting), Minimum(setting, 0)
         folder = study.at("tune", minimum.name)
-        stage = study.keep(f"tune-{method}", training_flags(study, method) + tune)
-        weights = f"{folder}/weights.safetensors"
-        command = training(pack, folder, minimum)
-        what = f"tune {setting}"
-        first = study.at("flags/rehearsed-tune")
-        yield Rule(weights, [f"train/{method}.py", pack], command, stage, what, first)
+        stage, weights = f"tune-{method}", f"{folder}/weights.safetensors"
+        study.set_flags(stage, training_flags(study, method) + tune)
+        yield Rule(
+            weights,
+            [f"train/{method}.py", pack],
+            training(pack, folder, minimum),
+            stage,
+            f"tune {setting}",
+            setting,
+            rehearsal=study.at("flags/rehearsed-tune"),
+        )
         yield same_run(f"{folder}/training.h5", weights)
     for mode in study.words.settings("TUNE_MODES", "finetune") if study.tasks else []:
-        runs = ["--runs", study.words["TUNE_RUNS"]]
         stage = f"tune-finetune-{settings.method(mode)}"
-        flags = runs + finetuning_flags(study, mode) + ["--measure-on", "val"]
-        study.keep(stage, flags)
+        flags = ["--runs", study.words["TUNE_RUNS"], *finetuning_flags(study, mode)]
+        study.set_flags(stage, [*flags, "--measure-on", "val"])
         minimum, task = study.minima[0], study.tasks[0]
         target = study.at("tune", minimum.name, task, f"{mode}.h5")
         yield finetuned(study, minimum, task, mode, target, stage)
@@ -206,20 +219,20 @@ def rehearsal(study: Study, name: str, made: list[Rule]) -> Rule:
     """Every command once, stopped where its work would begin: before anything is trained, it is
     known whether all flags are understood, and whether two settings are one.
     """
-    scripts = ("train/", "eval/", "finetune/")
-    commands, needs = {}, set()
+    commands, scripts = {}, set()
     for rule in made:
-        if isinstance(rule.command, list) and rule.needs[0].startswith(scripts):
-            setting = rule.command[-1] if "--setting" in rule.command else ""
+        if isinstance(rule.command, list) and rule.command[1].startswith(SCRIPTS):
             flags = shlex.split(study.flags[rule.stage])
-            commands.setdefault((rule.stage, setting), shlex.join([*rule.command[1:], *flags]))
-            needs.update(need for need in rule.needs if need.startswith(scripts))
+            command = shlex.join([*rule.command[1:], *flags])
+            commands.setdefault((rule.stage, rule.setting), command)
+            scripts.update(need for need in rule.needs if need.endswith(".py"))
     paired = ["--paired", " ".join(study.paired)] if study.comparisons else []
-    stage = study.keep(f"rehearse-{name}", [*paired, *commands.values()], a_line_each=True)
-    target = study.at("flags", f"rehearsed-{name}")
-    command = ["-m", "common.rehearse", "--out", target, f"@{study.kept(stage)}"]
+    stage = f"rehearse-{name}"
+    study.set_flags(stage, [*paired, *commands.values()], a_line_each=True)
+    target = study.at(f"flags/rehearsed-{name}")
+    command = ["-m", "common.rehearse", "--out", target, f"@{study.flags_file(stage)}"]
     what = "check the flags of every command"
-    return Rule(target, sorted(needs), command, stage, what, listed=True)
+    return Rule(target, sorted(scripts), command, stage, what, listed=True)
 
 
 def report(study: Study, results: list[Rule], tuned: list[Rule]) -> Rule:
@@ -233,14 +246,14 @@ def report(study: Study, results: list[Rule], tuned: list[Rule]) -> Rule:
     for rule in hdf5(tuned):
         if Path(rule.target).exists():
             flags += ["--tuned", rule.target]
-    stage = study.keep("report", [*flags, *study.words.flags("REPORT"), *files], a_line_each=True)
+    study.set_flags("report", [*flags, *study.words.flags("REPORT"), *files], a_line_each=True)
     patterns = ("*.py", "*.json", "sections/*.py", "templates/*")
     scripts = [str(path) for each in patterns for path in sorted(Path("eval/report").glob(each))]
     packs = [rule.target for rule in results if rule.stage.startswith("prepare-")]
     table = [path for path in [study.at("tune/table.txt")] if Path(path).exists()]
-    command = ["-m", "eval.report", "--out", study.at("report"), f"@{study.kept(stage)}"]
+    command = ["-m", "eval.report", "--out", study.at("report"), f"@{study.flags_file('report')}"]
     page, needs = study.at("report/index.html"), [*scripts, *packs, *files, *table]
-    return Rule(page, needs, command, stage, "report", listed=True, shown=True)
+    return Rule(page, needs, command, "report", "report", listed=True, shown=True)
 
 
 def hdf5(some_rules: list[Rule]) -> list[Rule]:
@@ -248,13 +261,16 @@ def hdf5(some_rules: list[Rule]) -> list[Rule]:
     return [rule for rule in some_rules if rule.target.endswith(".h5")]
 
 
-def report_alone(study: Study, page: Rule) -> Rule:
-    """`make report`: the page from the files as they are; with PARTIAL also where some are missing,
-    in a folder of its own.
+def report_alone(study: Study) -> Rule:
+    """`make report`: the page from the files as they are. With PARTIAL also where some are missing,
+    in a folder of its own, and while a make is at work.
     """
-    out = ["--partial", "--out", study.at("report-partial")]
-    command = [*page.command, *(out if study.words.switch("PARTIAL") else [])]
-    return Rule("report", [], command, page.stage, "report", listed=True, shown=True)
+    if study.words.switch("PARTIAL"):
+        stage, flags, out = "", ["--partial", f"@{study.at(PARTIAL)}"], "report-partial"
+    else:
+        stage, flags, out = "report", [f"@{study.flags_file('report')}"], "report"
+    command = ["-m", "eval.report", "--out", study.at(out), *flags]
+    return Rule("report", [], command, stage, "report", listed=True, shown=True)
 
 
 def tuning_table(study: Study, tuned: list[Rule]) -> Rule:
@@ -271,7 +287,7 @@ def rules(study: Study) -> list[Rule]:
     tuned = list(tuning(study))
     page = report(study, made, tuned)
     checks = [rehearsal(study, "study", made), rehearsal(study, "tune", tuned)]
-    return [*checks, *made, page, *tuned, tuning_table(study, tuned), report_alone(study, page)]
+    return [*checks, *made, page, *tuned, tuning_table(study, tuned), report_alone(study)]
 
 
 def makefile(study: Study, made: list[Rule], goals: list[str], flags: str) -> Iterator[str]:
@@ -279,7 +295,7 @@ def makefile(study: Study, made: list[Rule], goals: list[str], flags: str) -> It
     where, are in common/machine.mk.
     """
     yield f"# The rules of {study.folder}, which common/graph.py wrote for make."
-    if "-j" not in flags:
+    if not any(word.startswith("-j") for word in flags.split()):
         yield f"MAKEFLAGS += -j{plan.jobs(study.words)}"
     if takes_folder(study, goals, flags):
         yield f"export MAKE_PROCESS := {os.getppid()}"
@@ -287,45 +303,54 @@ def makefile(study: Study, made: list[Rule], goals: list[str], flags: str) -> It
     yield "# Files are written whole or not at all: none is make's to delete."
     yield f".PRECIOUS: {targets}\n"
     for stage in study.flags:
-        if plan.flags_changed(study.kept(stage), study.flags[stage]):
+        if plan.flags_changed(study.flags_file(stage), study.flags[stage]):
             new = study.at("flags/new", stage)
-            yield f"{study.kept(stage)}: FORCE\n\t@mv {new} $@\n"
-    yield from (text(study, rule) for rule in made)
+            yield f"{study.flags_file(stage)}: FORCE\n\t@mv {new} $@\n"
+    steps = plan.steps(study, made, targets_of(study, goals), "B" in letters(flags))
+    reasons = {step.rule.target: step.reason for step in steps}
+    for rule in made:
+        yield text(study, rule, rehearsed=bool(reasons.get(rule.target)))
     page = study.at("report/index.html")
     # A target with a recipe is never up to date for make -q.
     yield f"all: {page}" + ("" if "q" in letters(flags) else f"\n\t@echo 'report: {page}'")
     yield f"tune: {study.at('tune/table.txt')}\n\t@cat $<"
     if goals == ["plan"]:
-        steps = plan.steps(study, made, [page])
         yield "plan:"
         for line in plan.told(study, steps):
             yield f"\t@echo {shlex.quote(line)}".replace("$", "$$")
 
 
-def text(study: Study, rule: Rule) -> str:
-    """One rule as make reads it."""
+def text(study: Study, rule: Rule, rehearsed: bool) -> str:
+    """One rule as make reads it; `rehearsed`: only after its rehearsal."""
     needs, command = [*rule.needs], rule.command
     if rule.stage:
-        needs.append(study.kept(rule.stage))
+        needs.append(study.flags_file(rule.stage))
     if isinstance(command, list):
         about = shlex.join([study.folder, rule.stage, rule.target, rule.what])
         flags = "" if rule.listed else study.flags[rule.stage]
         command = f"{shlex.join(command)} {flags}".strip().replace("$", "$$")
         command = f"$({'show' if rule.shown else 'run'}) {about} $(on) {command}"
-    # Where the target is there, its flags were understood before.
-    first = "" if Path(rule.target).exists() else rule.first
-    return f"{rule.target}: {' '.join(needs)} | $(ready) {first}".rstrip() + f"\n\t{command}\n"
+    before = f"$(ready) {rule.rehearsal if rehearsed else ''}".strip()
+    return f"{rule.target}: {' '.join(needs)} | {before}\n\t{command}\n"
+
+
+def targets_of(study: Study, goals: list[str]) -> list[str]:
+    """The targets of rules that goals stand for."""
+    page, table = study.at("report/index.html"), study.at("tune/table.txt")
+    stand_for = {"all": page, "plan": page, "tune": table}
+    return [stand_for.get(goal, os.path.normpath(goal)) for goal in goals]
 
 
 def check_goals(goals: list[str], made: list[Rule], study: Study):
     """SystemExit where a goal is neither a target of the Makefile nor a file of the study."""
-    known = {*PHONY, *(rule.target for rule in made), *map(study.kept, study.flags)}
+    known = {*PHONY, *(rule.target for rule in made), *map(study.flags_file, study.flags)}
     for goal in goals:
         if os.path.normpath(goal) not in known:
             hint = words.nearest(os.path.normpath(goal), sorted(known))
             raise SystemExit(f"make {goal}: no such target{hint or '; make help lists them'}")
-    if "clean" in goals and len(goals) > 1:
-        raise SystemExit(f"make {' '.join(goals)}: clean goes alone; then make the rest")
+    for goal in ALONE.intersection(goals):
+        if len(goals) > 1:
+            raise SystemExit(f"make {' '.join(goals)}: {goal} goes alone; then make the rest")
 
 
 def check_layout(folder: str):
@@ -364,43 +389,60 @@ def take_folder(study: Study, made: list[Rule], goals: list[str], flags: str):
     journal.lock(study.folder, " ".join(goals), os.getppid())
     for path in Path(study.folder).rglob(".*.part"):
         path.unlink()
-    page, table = study.at("report/index.html"), study.at("tune/table.txt")
-    targets = [{"all": page, "tune": table}.get(goal, os.path.normpath(goal)) for goal in goals]
-    steps = plan.steps(study, made, targets, everything="B" in letters(flags))
+    steps = plan.steps(study, made, targets_of(study, goals), "B" in letters(flags))
+    stages = [step.rule.stage for step in steps if step.rule.stage]
+    stages += [stage for stage in study.flags if study.flags_file(stage) in goals]
     new = Path(study.at("flags/new"))
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
-    stages = {step.rule.stage for step in steps if step.rule.stage}
-    for stage in stages | {Path(goal).name for goal in goals}.intersection(study.flags):
-        if plan.flags_changed(study.kept(stage), study.flags[stage]):
+    for stage in stages:
+        if plan.flags_changed(study.flags_file(stage), study.flags[stage]):
             Path(new, stage).write_text(study.flags[stage])
     expected = plan.profile_seconds(study.words)
     to_make = plan.count(steps)
     journal.Journal(study.folder).write("make", goals=goals, to_make=to_make, expected=expected)
 
 
+def clean(folder: str):
+    """SystemExit where `make clean` would remove what is no study; else takes the folder for it."""
+    if Path(folder).is_dir():
+        if not Path(folder, journal.LOCK).exists():
+            raise SystemExit(f"A={folder}: no make was at work there; it is not ours to remove")
+        journal.lock(folder, "clean", os.getppid())
+
+
+def write(path: Path, lines: Iterator[str]):
+    """Writes lines to a file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    part.write_text("".join(f"{line}\n" for line in lines))
+    part.replace(path)
+
+
 def main():
-    flags, goals, *arguments = sys.argv[1:]
+    flags, goals, typed, *values = sys.argv[1:]
     goals = goals.split() or ["help"]
-    given = words.read(arguments)
+    given = words.read(typed, values)
     check_profile(given)
     words.check_names(given, [*MAKEFILES, PROFILE.format(given["PROFILE"])])
     words.check_values(given)
     if goals == ["help"]:
         return
+    if goals == ["clean"]:
+        return clean(given["A"])
     study = Study(given)
     made = rules(study)
     check_goals(goals, made, study)
-    if goals != ["clean"]:
-        check_layout(study.folder)
+    check_layout(study.folder)
+    path = Path(study.at("graph.mk"))
     if takes_folder(study, goals, flags):
         take_folder(study, made, goals, flags)
-        path = Path(study.at("graph.mk"))
     else:
         path = Path(tempfile.mkstemp(suffix=TEMPORARY)[1])
-    part = path.with_name(f".{path.name}.part")
-    part.write_text("".join(f"{line}\n" for line in makefile(study, made, goals, flags)))
-    print(part.replace(path))
+        if goals == ["report"] and not {"n", "q"} & set(letters(flags)):
+            write(Path(study.at(PARTIAL)), [study.flags["report"]])
+    write(path, makefile(study, made, goals, flags))
+    print(path)
 
 
 if __name__ == "__main__":

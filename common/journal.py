@@ -3,7 +3,7 @@
 `flags/lock` names the make that is at work; each of its recipes holds the file's lock (flock) too,
 so that a recipe which outlives its make keeps others out. `journal.jsonl` has a line an event:
 
-    {"event": "make", "goals": "all", "to_make": [["pretrain", "train-adam", 2], …], "time": …}
+    {"event": "make", "goals": ["all"], "to_make": [["pretrain", "train-adam", 2], …], "time": …}
     {"event": "began", "stage": "train-adam", "kind": "pretrain", "target": …, "time": …}
     {"event": "ended", … "seconds": …}
 
@@ -37,7 +37,7 @@ def lock(folder: str, goals: str, make: int):
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+") as file:
         ends = time.monotonic() + PATIENCE
-        while busy(file, make):
+        while taken_by_another(file, make):
             if time.monotonic() > ends:
                 file.seek(0)
                 raise SystemExit(
@@ -50,8 +50,8 @@ def lock(folder: str, goals: str, make: int):
         file.write(f"make {goals} (process {make} on {platform.node()}, since {since})\n")
 
 
-def busy(file, make: int) -> bool:
-    """Whether a lock is another's; if not, it is ours until `file` is closed."""
+def taken_by_another(file, make: int) -> bool:
+    """Whether the lock `file` is another's; if not, it is ours until the file is closed."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,5 +1,5 @@
 # Who runs a recipe, where and with what. Nothing here knows what a study is made of.
-# Names in capitals are words that people may give; those in small letters are this project's own.
+# Names in capitals are words that people may give; names in small letters are the project's own.
 ifneq ($(filter 3.% 4.0 4.0.% 4.1 4.1.%,$(MAKE_VERSION)),)
 $(error basins needs GNU make 4.2 or newer; this is $(MAKE_VERSION))
 endif
@@ -9,26 +9,31 @@ SHELL := bash
 .DELETE_ON_ERROR:
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
-
-# What people type is taken as it stands: $ and # in a folder's name mean nothing to make.
-typed := $(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $v))),$v))
-$(foreach v,$(typed),$(eval override $v := $$(value $v)))
+# One word for the shell, whatever is in it.
 quoted = '$(subst ','\'',$1)'
 
-# PYTHON, typed or in the environment, names an environment that has the requirements (the
-# container); without it, .venv is made here. The graph is written by any Python.
+# What was typed is taken as it stands: its text ($(value …)) becomes its value, so that make does
+# not take a $ in the name of a folder for a variable, nor $(shell …) for a command.
+typed := $(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $v))),$v))
+$(foreach v,$(typed),$(eval override $v := $$(value $v)))
+
+# PYTHON, typed or in the environment, is the Python of an environment that has the requirements (as
+# in the container). Without it, .venv is made here: what `ready` names comes before any recipe.
 ifeq ($(PYTHON),)
 override PYTHON := .venv/bin/python
 interpreter := .venv/bin/python
 ready := .venv/ready
 ready_tests := .venv/ready-tests
-python := $(or $(wildcard .venv/bin/python),python3)
 else
+interpreter = $(call quoted,$(PYTHON))
 ready :=
 ready_tests :=
-interpreter = $(call quoted,$(PYTHON))
-python = $(interpreter)
 endif
+# What needs no requirements runs before there is a .venv too.
+python := $(if $(ready),$(or $(wildcard .venv/bin/python),python3),$(interpreter))
+
+# Exits with 1, and a line, where Python is too old.
+old := import sys; old = sys.version_info < (3, 11); old and print("basins needs Python 3.11 or newer"); sys.exit(old)
 
 # A process uses THREADS threads: results' last bits depend on their number, and two processes of
 # two threads each on two cores take three times as long as of one.
@@ -46,23 +51,24 @@ ifeq ($(TMPDIR)$(shell test -w /tmp || echo no),no)
 export TMPDIR := $(shell mkdir -p $(cache) 2> /dev/null && echo $(cache))
 endif
 
-# on: where a command runs. run: common/recipe.py runs it, and says what is running; show: as well
-# as what it prints.
+# on: what a command begins with: the GPU it gets, who launches it, Python.
+# run: common/recipe.py, which runs a command and says what it is; show: and what it prints.
+verbose := $(filter 1 yes,$(V))
 on = $(if $(GPUS),bash common/gpu.sh $(GPUS)) $(LAUNCH) $(interpreter)
-run = $(if $(filter 1 yes,$(V)),SHOW=1 ,@)$(python) -m common.recipe
-show = $(if $(filter 1 yes,$(V)),,@)SHOW=1 $(python) -m common.recipe
+run = $(if $(verbose),SHOW=1 ,@)$(python) -m common.recipe
+show = $(if $(verbose),,@)SHOW=1 $(python) -m common.recipe
 
-# The graph, written anew each time make starts, then read. Under -n and -q it is a temporary file.
-without := setup lint quick test test-full bench container
-ifneq ($(filter-out $(without),$(or $(MAKECMDGOALS),help)),)
+# When make starts, common/graph.py writes the graph and prints its name, and make reads it; under
+# -n and -q it is a temporary file. `exec`: its parent is make, whose number locks the folder.
+ifneq ($(filter-out setup lint quick test test-full bench container,$(or $(MAKECMDGOALS),help)),)
 capitals := A% B% C% D% E% F% G% H% I% J% K% L% M% N% O% P% Q% R% S% T% U% V% W% X% Y% Z%
-given = $(foreach v,$(filter $(capitals),$(.VARIABLES)),$(if $(filter file,$(origin $v)),$(call quoted,file:$v=$($v)))) \
-        $(foreach v,$(typed),$(call quoted,typed:$v=$($v)))
-version := import sys; sys.exit(sys.version_info < (3, 11) and print("basins needs Python 3.11 or newer") or 0)
-answer := $(shell $(python) -c $(call quoted,$(version)) && \
-            exec $(python) -m common.graph $(call quoted,$(MAKEFLAGS)) $(call quoted,$(MAKECMDGOALS)) $(given))
+assigned := $(foreach v,$(filter $(capitals),$(.VARIABLES)),$(if $(filter file,$(origin $v)),$v))
+values := $(foreach v,$(assigned) $(typed),$(call quoted,$v=$($v)))
+given := $(call quoted,$(MAKEFLAGS)) $(call quoted,$(MAKECMDGOALS)) $(call quoted,$(typed)) $(values)
+answer := $(shell $(python) -c '$(old)' && exec $(python) -m common.graph $(given))
 ifneq ($(.SHELLSTATUS),0)
-$(error $(or $(answer),$(if $(filter 126 127,$(.SHELLSTATUS)),there is no Python at $(python)),common/graph.py failed))
+missing := $(if $(filter 126 127,$(.SHELLSTATUS)),there is no Python at $(python))
+$(error $(or $(answer),$(missing),common/graph.py failed))
 endif
 -include $(answer)
 $(if $(filter %.temporary.mk,$(answer)),$(shell rm $(answer)))
@@ -71,7 +77,7 @@ endif
 # Two profiles started at once wait for each other here, and find it done.
 .venv/ready: requirements.txt
 	exec 9< $<; flock 9 2> /dev/null || true; test ! $@ -nt $< || exit 0; \
-	python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "basins needs Python 3.11 or newer")'; \
+	python3 -c '$(old)'; \
 	python3 -m venv .venv; .venv/bin/python -m pip install -q --disable-pip-version-check -r $<; touch $@
 .venv/ready-tests: requirements-test.txt .venv/ready
 	exec 9< $<; flock 9 2> /dev/null || true; test ! $@ -nt $< || exit 0; \

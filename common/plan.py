@@ -47,7 +47,9 @@ class _Walk:
         self.times = {}  # of files
         self.reasons = {}  # {target: why it is made, or ""}, in the order of making
         self.changed = {
-            stage for stage, flags in study.flags.items() if flags_changed(study.kept(stage), flags)
+            stage
+            for stage, flags in study.flags.items()
+            if flags_changed(study.flags_file(stage), flags)
         }
 
     def visit(self, path: str) -> str:
@@ -55,12 +57,13 @@ class _Walk:
         rule = self.rules.get(path)
         if not rule or path in self.reasons:
             return self.reasons.get(path, "")
-        needs = [*rule.needs, *([self.study.kept(rule.stage)] if rule.stage else [])]
+        needs = [*rule.needs, *([self.study.flags_file(rule.stage)] if rule.stage else [])]
         made = [need for need in needs if self.visit(need)]
-        if rule.first and not self.written(path):
-            self.visit(rule.first)
-        self.reasons[path] = self.reason(rule, needs, made)
-        return self.reasons[path]
+        reason = self.reason(rule, needs, made)
+        if reason and rule.rehearsal:
+            self.visit(rule.rehearsal)
+        self.reasons[path] = reason
+        return reason
 
     def reason(self, rule, needs: list[str], made: list[str]) -> str:
         """Why a target is made, given those of its `needs` that are `made`."""

@@ -27,23 +27,33 @@ BAR = 30  # characters
 def main():
     folder, stage, target, what, *command = sys.argv[1:]
     sys.stdout.reconfigure(errors="replace")  # what a script printed, on any terminal
-    if os.environ.get("MAKE_PROCESS"):
+    log = Path(folder, "logs", f"{os.path.relpath(target, folder)}.log")
+    log = None if os.environ.get("SHOW") else log
+    if "MAKE_PROCESS" in os.environ:
         share_lock(folder, int(os.environ["MAKE_PROCESS"]))
-    journal = Journal(folder)
+        status = run_for_make(Journal(folder), stage, target, what, command, log)
+    else:  # by hand, or a report on a part: no make counts it
+        print(what, flush=True)
+        status = run(command, log, lambda: None)
+    if status:
+        where = f"; {log} has what it printed" if last_line(log) else ""
+        print(f"failed: {what} (status {status}){where}", file=sys.stderr, flush=True)
+    sys.exit(status)
+
+
+def run_for_make(
+    journal: Journal, stage: str, target: str, what: str, command: list[str], log: Path | None
+) -> int:
+    """Runs one of the recipes that a make set out to run; the exit status."""
     about = {"stage": stage, "kind": what.split()[0], "target": target}
     position = journal.write("began", **about)
     say(journal, position, what)
     began = time.monotonic()
-    shown = bool(os.environ.get("SHOW"))
-    log = None if shown else Path(folder, "logs", f"{os.path.relpath(target, folder)}.log")
     status = run(command, log, lambda: draw(journal, what, log))
-    if status:
-        where = f"; {log} has what it printed" if last_line(log) else ""
-        print(f"failed: {what} (status {status}){where}", file=sys.stderr, flush=True)
-    else:
+    if not status:
         journal.write("ended", **about, seconds=round(time.monotonic() - began, 3))
         draw(journal, "", None)
-    sys.exit(status)
+    return status
 
 
 def run(command: list[str], log: Path | None, while_it_runs) -> int:
@@ -79,10 +89,8 @@ def say(journal: Journal, position: int, what: str):
     """The line of a recipe that begins, whose event ends at byte `position` of the journal."""
     number, total, left = progress(journal, position)
     clear = "\r\033[K" if sys.stdout.isatty() else ""
-    # make -W may run more than it was thought to; a recipe run by hand is none of a make's.
-    if "MAKE_PROCESS" in os.environ:
-        what = f"[{number}/{max(number, total)}] {what}" + (f", {left}" if left else "")
-    print(f"{clear}{what}", flush=True)
+    count = f"[{number}/{max(number, total)}]"  # make -W may run more than was foreseen
+    print(f"{clear}{count} {what}{f', {left}' if left else ''}", flush=True)
 
 
 def draw(journal: Journal, what: str, log: Path | None):

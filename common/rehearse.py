@@ -31,7 +31,7 @@ def main():
     parser.add_argument("--paired", default="", help="the settings that are compared in pairs")
     parser.add_argument("commands", nargs="+", metavar="COMMAND", help="'train.adam --epochs 8 …'")
     args = parser.parse_args()
-    understood = {}  # {setting: the values of its flags}
+    understood = {}  # {(script, setting): the values of its flags}
     for command in args.commands:
         module, *flags = shlex.split(command)
         values = rehearse(module, flags)
@@ -85,18 +85,22 @@ def check_new(values: SimpleNamespace, module: str, understood: dict):
     """Adds a setting to those `understood`; SystemExit where it is the same as one of them."""
     own = {name: value for name, value in vars(values).items() if name not in LABELS}
     key = json.dumps([module, own, str(values.data)], sort_keys=True, default=str)
-    for other, (other_key, _) in understood.items():
+    for (_, other), (other_key, _) in understood.items():
         if other_key == key and other != values.setting:
             raise SystemExit(
                 f"{other} and {values.setting} are the same setting: every flag of {module} has "
                 "the same value; leave one out"
             )
-    understood[values.setting] = key, own
+    understood[module, values.setting] = key, own
 
 
 def check_paired(paired: list[str], understood: dict):
     """SystemExit where settings of several architectures are compared."""
-    architectures = {word: understood[word][1]["arch"] for word in paired if word in understood}
+    architectures = {
+        setting: values["arch"]
+        for (module, setting), (_, values) in understood.items()
+        if setting in paired and module.startswith("train.")
+    }
     for word, arch in architectures.items():
         first = next(iter(architectures))
         if arch != architectures[first]:

@@ -33,7 +33,7 @@ class Study:
     """The words, checked, and what follows from them."""
 
     words: Words
-    flags: dict[str, str] = field(default_factory=dict)  # {stage: the text of flags/STAGE}
+    flags: dict[str, str] = field(default_factory=dict)  # {stage: the text of its flags file}
 
     def __post_init__(self):
         self.folder = os.path.normpath(self.words["A"])
@@ -70,13 +70,12 @@ class Study:
         """A path in the study's folder."""
         return "/".join([self.folder, *parts])
 
-    def keep(self, stage: str, flags: list[str], a_line_each: bool = False) -> str:
-        """Notes the flags of a stage, which make keeps in flags/STAGE: changed flags remake it."""
+    def set_flags(self, stage: str, flags: list[str], a_line_each: bool = False):
+        """Says what a stage's flags are. make keeps them in a file: changed flags remake it."""
         self.flags[stage] = "\n".join(flags) if a_line_each else shlex.join(flags)
-        return stage
 
-    def kept(self, stage: str) -> str:
-        """The file in which the flags of a stage are kept."""
+    def flags_file(self, stage: str) -> str:
+        """The file in which make keeps the flags of a stage."""
         return self.at("flags", stage)
 
     @property

@@ -141,16 +141,9 @@ def check_file(name: str, word: str, folder: str):
         raise SystemExit(f"{name}={word}: there is no {folder}/{word}.py{hint}")
 
 
-def read(arguments: list[str]) -> Words:
-    """The words from arguments "typed:NAME=value" and "file:NAME=value"."""
-    values, typed = {}, set()
-    for argument in arguments:
-        origin, _, rest = argument.partition(":")
-        name, _, value = rest.partition("=")
-        values[name] = value
-        if origin == "typed":
-            typed.add(name)
-    return Words(values, typed)
+def read(typed: str, values: list[str]) -> Words:
+    """The words, from the names of those that were typed and all of them as NAME=value."""
+    return Words(dict(value.split("=", 1) for value in values), set(typed.split()))
 
 
 def check_names(words: Words, makefiles: list[str]):
@@ -181,8 +174,8 @@ def check_values(words: Words):
     """SystemExit where a number, a place or a folder of images makes no sense."""
     for name in "RUNS", "EPOCHS", "THREADS", "TUNE_RUNS":
         words.number(name)
-    for name in "JOBS", "GPUS":
-        if words[name] or name in words.typed and name == "JOBS":
+    for name in "JOBS", "GPUS":  # empty: as the machine allows
+        if words[name]:
             words.number(name)
     if not PLACE.fullmatch(words["A"]):
         raise SystemExit(

@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import subprocess
+import sys
 import time
 from collections import Counter
 
@@ -232,6 +233,7 @@ def test_a_goal_that_nothing_knows_is_one_line(folder):
         f"make {near}: no such target; did you mean {folder}/adam-0/passport.h5?"
     )
     assert refused("clean", folder=folder) == "make all clean: clean goes alone; then make the rest"
+    assert refused("plan", folder=folder) == "make all plan: plan goes alone; then make the rest"
 
 
 def test_a_folder_of_images_is_asked_for_and_looked_for(folder):
@@ -242,6 +244,58 @@ def test_a_folder_of_images_is_asked_for_and_looked_for(folder):
     assert (
         refused(small, "IMAGENET=/no where", folder=folder) == "IMAGENET=/no where: no such folder"
     )
+
+
+def test_an_old_python_and_an_old_make_are_one_line(tmp_path, folder):
+    old = tmp_path / "python"
+    old.write_text(
+        '#!/bin/sh\n[ "$1" = -c ] && exec python3 -c "import sys; sys.version_info = (3, 8); $2"\n'
+        'exec python3 "$@"\n'
+    )
+    old.chmod(0o755)
+    assert refused(f"PYTHON={old}", folder=folder) == "basins needs Python 3.11 or newer"
+    assert refused("MAKE_VERSION=4.1", folder=folder) == (
+        "basins needs GNU make 4.2 or newer; this is 4.1"
+    )
+    asked = make("all", "PYTHON=/no/python", folder=folder)
+    assert asked.returncode and "there is no Python at '/no/python'" in asked.stderr
+
+
+def test_only_the_folder_of_a_study_is_cleaned(folder):
+    folder.mkdir()
+    (folder / "thesis.tex").touch()
+    asked = make("clean", folder=folder)
+    assert asked.returncode and f"A={folder}: no make was at work there" in asked.stderr
+    assert (folder / "thesis.tex").exists()
+    (folder / "flags").mkdir()
+    (folder / journal.LOCK).touch()
+    assert make("clean", folder=folder).returncode == 0 and not folder.exists()
+
+
+def test_flags_are_rehearsed_wherever_something_is_trained(folder):
+    assert modules(folder=folder)["common.rehearse"] == 1
+    for path in "data/pretrain.h5", "adam-0/weights.safetensors":
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).touch()
+    for stage in "prepare-pretrain", "train-adam":
+        subprocess.run(
+            ["make", "PYTHON=python", "PROFILE=smoke", f"A={folder}", f"{folder}/flags/{stage}"],
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+        )
+        os.utime(folder / "flags" / stage, (1, 1))
+    goal = f"{folder}/adam-0/passport.h5"
+    assert modules(folder=folder, goal=goal) == {"eval.battery": 1}
+    again = modules("TRAIN=--lr 1", folder=folder, goal=goal)
+    assert again == {"common.rehearse": 1, "train.adam": 1, "eval.battery": 1}
+
+
+def test_a_report_on_a_part_asks_for_no_lock_and_counts_for_nothing(folder):
+    asked = make("report", "PARTIAL=1", f"PYTHON={sys.executable}", folder=folder)
+    assert asked.returncode and f"{folder}/adam-0/training.h5: No such file" in asked.stderr
+    assert sorted(path.name for path in (folder / "flags").iterdir()) == ["report-partial"]
+    assert not (folder / journal.JOURNAL).exists()
 
 
 def test_a_folder_that_make_cannot_name_is_one_line(tmp_path):
