@@ -18,8 +18,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from common import journal, plan, settings, words
-from common.study import MORE, Minimum, Study
+from common import settings
+from common.making import journal, plan, words
+from common.making.study import MORE, Minimum, Study
 
 MAKEFILES = ["Makefile", "common/machine.mk"]
 PROFILE = "profiles/{}.mk"
@@ -230,7 +231,7 @@ def rehearsal(study: Study, name: str, made: list[Rule]) -> Rule:
     stage = f"rehearse-{name}"
     study.set_flags(stage, [*paired, *commands.values()], a_line_each=True)
     target = study.at(f"flags/rehearsed-{name}")
-    command = ["-m", "common.rehearse", "--out", target, f"@{study.flags_file(stage)}"]
+    command = ["-m", "common.making.rehearse", "--out", target, f"@{study.flags_file(stage)}"]
     what = "check the flags of every command"
     return Rule(target, sorted(scripts), command, stage, what, listed=True)
 

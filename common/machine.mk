@@ -52,11 +52,11 @@ export TMPDIR := $(shell mkdir -p $(cache) 2> /dev/null && echo $(cache))
 endif
 
 # on: what a command begins with: the GPU it gets, who launches it, Python.
-# run: common/recipe.py, which runs a command and says what it is; show: and what it prints.
+# run: common/making/recipe.py, which runs a command and says what it is; show: and what it prints.
 verbose := $(filter 1 yes,$(V))
 on = $(if $(GPUS),bash common/gpu.sh $(GPUS)) $(LAUNCH) $(interpreter)
-run = $(if $(verbose),SHOW=1 ,@)$(python) -m common.recipe
-show = $(if $(verbose),,@)SHOW=1 $(python) -m common.recipe
+run = $(if $(verbose),SHOW=1 ,@)$(python) -m common.making.recipe
+show = $(if $(verbose),,@)SHOW=1 $(python) -m common.making.recipe
 
 # When make starts, common/graph.py writes the graph and prints its name, and make reads it; under
 # -n and -q it is a temporary file. `exec`: its parent is make, whose number locks the folder.

@@ -51,8 +51,9 @@ def source(*paths: str | Path) -> str:
 
 @functools.cache
 def code() -> str:
-    """The version of the shared code: a digest of common/."""
-    return source(*sorted((ROOT / "common").rglob("*.py")))[:12]
+    """The version of the shared code: a digest of common/, but for what decides when to run it."""
+    shared = set((ROOT / "common").rglob("*.py")) - set((ROOT / "common/making").rglob("*.py"))
+    return source(*sorted(shared - {ROOT / "common/graph.py"}))[:12]
 
 
 @functools.cache

@@ -49,7 +49,8 @@ COSTLY = {"alone", "environment", "other_minimum", "passport", "study", "uninter
 
 # The longest files, most seconds first: a worker takes a file at a time, so what is begun last
 # should be short.
-LONGEST = ["slurm", "study", "training", "measuring", "ranks", "faults", "streaming", "readme"]
+LONGEST = ["slurm", "study", "training", "measuring", "ranks", "faults", "streaming", "settings"]
+LONGEST += ["readme", "graph"]
 
 
 def pytest_collection_modifyitems(items):

@@ -13,8 +13,8 @@ from collections import Counter
 import pytest
 from conftest import ROOT
 
-from common import journal, recipe
-from common import words as study_words
+from common.making import journal, recipe
+from common.making import words as study_words
 
 IMAGES = "pictures of 'mine' $(shell touch run) `touch run` #1; touch run; $HOME"
 
@@ -34,10 +34,12 @@ def commands(*arguments, folder, goal="all", environment=None):
     asked = make("-n", goal, *arguments, folder=folder, environment=environment)
     assert asked.returncode == 0, asked.stderr
     lines = [
-        shlex.split(line) for line in asked.stdout.splitlines() if " -m common.recipe " in line
+        shlex.split(line)
+        for line in asked.stdout.splitlines()
+        if " -m common.making.recipe " in line
     ]
-    # python -m common.recipe FOLDER STAGE TARGET WHAT python -m …
-    return [line[line.index("common.recipe") + 5 :] for line in lines]
+    # python -m common.making.recipe FOLDER STAGE TARGET WHAT python -m …
+    return [line[line.index("common.making.recipe") + 5 :] for line in lines]
 
 
 def modules(*arguments, folder, goal="all"):
@@ -63,7 +65,7 @@ def test_a_study_is_its_words(folder):
     made = commands("SEEDS=0-1", folder=folder)
     assert Counter(command[2] for command in made) == {
         "common.images.prepare": 2,
-        "common.rehearse": 1,
+        "common.making.rehearse": 1,
         "train.adam": 2,
         "train.noisy_adam": 2,
         "train.swa": 2,
@@ -149,7 +151,7 @@ def test_any_single_file_is_a_target(folder):
     goal = f"{folder}/swa-0/last/passport.h5"
     assert modules(folder=folder, goal=goal) == {
         "common.images.prepare": 1,
-        "common.rehearse": 1,
+        "common.making.rehearse": 1,
         "train.swa": 1,
         "eval.battery": 1,
     }
@@ -247,7 +249,8 @@ def test_a_folder_of_images_is_asked_for_and_looked_for(folder):
 
 
 def test_an_old_python_and_an_old_make_are_one_line(tmp_path, folder):
-    old = tmp_path / "python"
+    old = tmp_path / "my pythons" / "python"
+    old.parent.mkdir()
     old.write_text(
         '#!/bin/sh\n[ "$1" = -c ] && exec python3 -c "import sys; sys.version_info = (3, 8); $2"\n'
         'exec python3 "$@"\n'
@@ -273,7 +276,7 @@ def test_only_the_folder_of_a_study_is_cleaned(folder):
 
 
 def test_flags_are_rehearsed_wherever_something_is_trained(folder):
-    assert modules(folder=folder)["common.rehearse"] == 1
+    assert modules(folder=folder)["common.making.rehearse"] == 1
     for path in "data/pretrain.h5", "adam-0/weights.safetensors":
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).touch()
@@ -288,7 +291,7 @@ def test_flags_are_rehearsed_wherever_something_is_trained(folder):
     goal = f"{folder}/adam-0/passport.h5"
     assert modules(folder=folder, goal=goal) == {"eval.battery": 1}
     again = modules("TRAIN=--lr 1", folder=folder, goal=goal)
-    assert again == {"common.rehearse": 1, "train.adam": 1, "eval.battery": 1}
+    assert again == {"common.making.rehearse": 1, "train.adam": 1, "eval.battery": 1}
 
 
 def test_a_report_on_a_part_asks_for_no_lock_and_counts_for_nothing(folder):
@@ -442,7 +445,14 @@ def test_nearest_says_nothing_where_nothing_is_near():
 
 def test_a_recipe_says_what_and_keeps_what_it_printed(folder):
     folder.mkdir()
-    command = ["python", "-m", "common.recipe", folder, "train-adam", folder / "adam-0/weights"]
+    command = [
+        "python",
+        "-m",
+        "common.making.recipe",
+        folder,
+        "train-adam",
+        folder / "adam-0/weights",
+    ]
     script = "echo epoch 1; echo wrong >&2; exit 3"
     done = subprocess.run(
         [*command, "pretrain adam-0", "sh", "-c", script], cwd=ROOT, capture_output=True, text=True

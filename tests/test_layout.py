@@ -17,15 +17,20 @@ import common
 
 SCRIPTS = "train", "eval", "finetune"
 GROUND = "cli", "devices", "files", "provenance", "replay", "seeds", "settings"
-# What make runs, with any Python: these import each other, and no other file imports them.
-OF_MAKE = "graph", "study", "words", "plan", "journal", "recipe"
 # What a folder may import of common/, beside itself and the ground floor.
 BELOW = {
     "common/images": set(),
     "common/networks": {"images"},
     "common/measuring": {"images", "networks"},
     "common/training": {"images", "networks"},
+    "common/making": set(),
 }
+SCRIPTS_OF_COMMON = {"check.py": {"networks"}, "graph.py": {"making"}}
+# What make runs, with any Python, before there is an environment.
+WITH_PYTHON_ALONE = (
+    *("common/graph.py", "common/settings.py"),
+    *(f"common/making/{name}.py" for name in ("study", "words", "plan", "journal", "recipe")),
+)
 
 
 def sources(*folders):
@@ -57,19 +62,17 @@ def relative(path):
 @pytest.mark.parametrize("path", sources("common"), ids=relative)
 def test_imports_of_common_point_downwards(path):
     room = relative(path.parent)
-    if path.stem in OF_MAKE:
-        allowed = set(OF_MAKE)
-    elif room == "common":
-        allowed = {"networks"} if path.name == "check.py" else set()  # a script
+    if room == "common":
+        allowed = SCRIPTS_OF_COMMON.get(path.name, set())
     else:
         allowed = BELOW[room] | {Path(room).name}
     assert {folder for folder, _ in ours(path)} <= {"common"}
     assert {module for _, module in ours(path)} <= allowed | set(GROUND)
 
 
-@pytest.mark.parametrize("name", [*OF_MAKE, "settings"])
-def test_what_make_runs_needs_python_alone(name):
-    for module in imports(ROOT / f"common/{name}.py"):
+@pytest.mark.parametrize("path", WITH_PYTHON_ALONE)
+def test_what_make_runs_needs_python_alone(path):
+    for module in imports(ROOT / path):
         assert module.split(".")[0] in {"common", *sys.stdlib_module_names}, module
 
 

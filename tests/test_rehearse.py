@@ -13,7 +13,7 @@ TRAIN = "--data x --out y --seed 0 --epochs 8 --batch-size 32"
 def rehearse(monkeypatch, tmp_path, *commands, paired=""):
     monkeypatch.setattr(sys, "path", [str(ROOT), *sys.path])
     out = tmp_path / "rehearsed"
-    run(monkeypatch, "common.rehearse", "--out", out, "--paired", paired, *commands)
+    run(monkeypatch, "common.making.rehearse", "--out", out, "--paired", paired, *commands)
     return out.read_text()
 
 

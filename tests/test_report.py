@@ -390,7 +390,7 @@ def test_sentences_say_what_is_known():
     assert "r = " in verdicts.sentence(small[:5])
     needed = (
         "leave 2 degrees of freedom and a verdict needs 5, which with 3 settings takes 3 seeds or "
-        'more (SEEDS="0 1 2")'
+        "more (SEEDS=0-2)"
     )
     assert needed in verdicts.answer(small, 3)
 

@@ -283,8 +283,8 @@ def test_a_second_make_does_nothing(study):
 def commands(study, *arguments, goal="all"):
     """The commands of Python that make would run, without the checks of flags before them."""
     lines = make("-n", goal, *arguments, folder=study).stdout.splitlines()
-    found = [line.split(" -m ")[-1] for line in lines if " -m common.recipe " in line]
-    return [command for command in found if not command.startswith("common.rehearse")]
+    found = [line.split(" -m ")[-1] for line in lines if " -m common.making.recipe " in line]
+    return [command for command in found if not command.startswith("common.making.rehearse")]
 
 
 def remade(study, *arguments, goal="all"):

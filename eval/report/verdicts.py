@@ -160,11 +160,10 @@ def answer(tests: list[dict], settings: int) -> str:
     if most < statistics.LEAST_DF:
         seeds = int(np.ceil((statistics.LEAST_DF + 1) / settings)) + 1
         plural = "s" if settings > 1 else ""
-        words = " ".join(map(str, range(seeds)))
         return (
             f"These data cannot tell: the minima leave {max(most, 0)} degrees of freedom and a "
             f"verdict needs {statistics.LEAST_DF}, which with {settings} setting{plural} takes "
-            f'{seeds} seeds or more (SEEDS="{words}").'
+            f"{seeds} seeds or more (SEEDS=0-{seeds - 1})."
         )
     told = sum(test["verdict"] != "cannot tell" for test in tests)
     start = "" if told else "These data cannot tell. "

@@ -8,8 +8,9 @@ import shlex
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from common import settings, words
-from common.words import Words
+from common import settings
+from common.making import words
+from common.making.words import Words
 
 MORE = "passport-more"  # the volume of a passport with what takes longer
 

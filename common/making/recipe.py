@@ -1,7 +1,7 @@
 """Runs the command of one rule of a study, and says in one line what, how many of how many, and how
 long the study will still take.
 
-    python -m common.recipe FOLDER STAGE TARGET WHAT COMMAND…
+    python -m common.making.recipe FOLDER STAGE TARGET WHAT COMMAND…
 
 What the command prints goes to FOLDER/logs/; what it reports as an error is shown. With SHOW=1 in
 the environment all is shown. Needs Python's standard library alone.
@@ -19,7 +19,7 @@ from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
 
-from common.journal import Journal, remaining, share_lock, since_make
+from common.making.journal import Journal, remaining, share_lock, since_make
 
 BAR = 30  # characters
 
