@@ -96,10 +96,10 @@ help:
 	@printf '  %-18s%s\n' profiles '$(patsubst profiles/%.mk,%,$(wildcard profiles/*.mk))'
 
 # TESTS="tests/test_ranks.py …" runs some. tests/conftest.py says what slow and full are.
-pytest = $(PYTHON) -m pytest -q -n auto --dist loadfile --no-loadscope-reorder $(TESTS)
+pytest = $(interpreter) -m pytest -q -n auto --dist loadfile --no-loadscope-reorder $(TESTS)
 lint: | $(ready_tests)
-	$(PYTHON) -m ruff check --no-cache .
-	$(PYTHON) -m ruff format --no-cache --check .
+	$(interpreter) -m ruff check --no-cache .
+	$(interpreter) -m ruff format --no-cache --check .
 quick: lint
 	$(pytest) -m 'not slow and not full'
 test: | $(ready_tests)

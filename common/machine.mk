@@ -65,7 +65,9 @@ capitals := A% B% C% D% E% F% G% H% I% J% K% L% M% N% O% P% Q% R% S% T% U% V% W%
 assigned := $(foreach v,$(filter $(capitals),$(.VARIABLES)),$(if $(filter file,$(origin $v)),$v))
 values := $(foreach v,$(assigned) $(typed),$(call quoted,$v=$($v)))
 given := $(call quoted,$(MAKEFLAGS)) $(call quoted,$(MAKECMDGOALS)) $(call quoted,$(typed)) $(values)
-answer := $(shell $(python) -c '$(old)' && exec $(python) -m common.graph $(given))
+# Before 4.4 make exports nothing to $(shell …).
+temporary := $(if $(TMPDIR),env TMPDIR=$(call quoted,$(TMPDIR)))
+answer := $(shell $(python) -c '$(old)' && exec $(temporary) $(python) -m common.graph $(given))
 ifneq ($(.SHELLSTATUS),0)
 missing := $(if $(filter 126 127,$(.SHELLSTATUS)),there is no Python at $(python))
 $(error $(or $(answer),$(missing),common/graph.py failed))
