@@ -391,6 +391,8 @@ def take_folder(study: Study, made: list[Rule], goals: list[str], flags: str):
     for path in Path(study.folder).rglob(".*.part"):
         path.unlink()
     steps = plan.steps(study, made, targets_of(study, goals), "B" in letters(flags))
+    for line in plan.made_again(steps):
+        print(f"{study.folder}: {line}", file=sys.stderr)  # stdout is for make
     stages = [step.rule.stage for step in steps if step.rule.stage]
     stages += [stage for stage in study.flags if study.flags_file(stage) in goals]
     new = Path(study.at("flags/new"))

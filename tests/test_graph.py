@@ -292,6 +292,10 @@ def test_flags_are_rehearsed_wherever_something_is_trained(folder):
     assert modules(folder=folder, goal=goal) == {"eval.battery": 1}
     again = modules("TRAIN=--lr 1", folder=folder, goal=goal)
     assert again == {"common.making.rehearse": 1, "train.adam": 1, "eval.battery": 1}
+    planned = make("plan", "TRAIN=--lr 1", folder=folder).stdout.splitlines()
+    assert planned[-1] == (
+        "  made again, although there: 1 file, because the flags of train-adam changed"
+    )
 
 
 def test_a_report_on_a_part_asks_for_no_lock_and_counts_for_nothing(folder):

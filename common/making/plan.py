@@ -142,9 +142,16 @@ def told(study, some_steps: list[Step]) -> Iterator[str]:
         yield f"  {name:12}{f'{sum(mine.values())} of {number}':>12}{known:>10}".rstrip()
     at_once = jobs(study.words)
     yield f"  {at_once} at once on {cores()} CPU cores: {duration(to_make, seconds, at_once)}"
-    again = Counter(step.reason for step in some_steps if step.reason not in ("", "missing"))
-    for reason, number in again.most_common():
-        yield f"  made again, although there: {number} files, because {reason}"
+    for line in made_again(some_steps):
+        yield f"  {line}"
+
+
+def made_again(some_steps: list[Step]) -> Iterator[str]:
+    """Yields a line for each reason for which files that are there will be made again."""
+    reasons = Counter(step.reason for step in some_steps if step.reason not in ("", "missing"))
+    for reason, number in reasons.most_common():
+        files = "1 file" if number == 1 else f"{number} files"
+        yield f"made again, although there: {files}, because {reason}"
 
 
 def duration(to_make: Counter, seconds: dict, at_once: int) -> str:
