@@ -14,6 +14,8 @@ def main():
     parser.add_argument("paths", nargs="+", metavar="FILE|FOLDER", type=Path)
     paths = []
     for path in parser.parse_args().paths:
+        if not path.exists():
+            raise SystemExit(f"{path}: no such file or folder")
         paths += found_in(path) if path.is_dir() else [path]
     bad = 0
     for path in paths:

@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from common import settings
@@ -25,11 +26,26 @@ from common.making.study import MORE, Minimum, Study
 MAKEFILES = ["Makefile", "common/machine.mk"]
 PROFILE = "profiles/{}.mk"
 # Targets of the Makefile that are no files; those that make nothing; those that go alone.
-PHONY = ("all", "report", "tune", "plan", "check", "clean", "help")
+PHONY = (
+    "all",
+    "report",
+    "tune",
+    "plan",
+    "check",
+    "clean",
+    "help",
+    "setup",
+    "lint",
+    "quick",
+    "test",
+)
+PHONY += ("test-full", "bench", "container")
 LOOKING = ("plan", "check", "help")
 ALONE = {"plan", "clean"}
 SCRIPTS = ("train.", "eval.", "finetune.")
 PARTIAL = "flags/report-partial"  # the arguments of a report on what is there
+OWN_PYTHON = ".venv/bin/python"
+NEEDED = ("torch", "torchvision", "numpy", "h5py", "safetensors")
 TEMPORARY = ".temporary.mk"  # of a makefile that make removes as soon as it has read it
 
 
@@ -43,7 +59,7 @@ class Rule:
     stage: str = ""
     what: str = ""  # the command does, for who watches; the first word is the kind of stage
     setting: str = ""  # of the command: a method's or a mode's
-    rehearsal: str = ""  # made before it, where it is made; being newer remakes nothing
+    rehearsal: str = ""  # comes before it, where it is made; being newer remakes nothing
     listed: bool = False  # the command reads its flags from the flags file: they are many
     shown: bool = False  # what it prints is for people
 
@@ -94,12 +110,13 @@ def pretraining(study: Study) -> Iterator[Rule]:
             stage,
             f"pretrain {minimum.name}",
             minimum.setting,
-            rehearsal=study.at("flags/rehearsed-study"),
         )
         yield same_run(f"{folder}/training.h5", weights)
     for minimum in study.beside:
         weights = study.at(f"{minimum.setting}-{minimum.seed}", "weights.safetensors")
-        yield same_run(study.at(minimum.name, "weights.safetensors"), weights)
+        word = f"{settings.method(minimum.setting)}/{minimum.beside}"
+        hint = f"if it leaves none, take {word} out of CONTROLS; else "
+        yield same_run(study.at(minimum.name, "weights.safetensors"), weights, hint)
 
 
 def training_flags(study: Study, method: str) -> list[str]:
@@ -115,11 +132,13 @@ def training(pack: str, folder: str, minimum: Minimum) -> list[str]:
     return [*command, "--seed", str(minimum.seed), "--setting", minimum.setting]
 
 
-def same_run(target: str, weights: str) -> Rule:
+def same_run(target: str, weights: str, hint: str = "") -> Rule:
     """What the run that made the weights wrote before them. It is touched, or make would take it
     for older than the weights, and so for out of date, for ever.
     """
-    missing = f"{target}: missing, although {weights} is there; move that away and run make again"
+    missing = (
+        f"{target}: missing, although {weights} is there; {hint}move that away and run make again"
+    )
     command = (
         f"@rm -f $(@D)/resume.h5; touch -c $@; test -e $@ || {{ echo '{missing}' >&2; exit 1; }}"
     )
@@ -204,7 +223,6 @@ def tuning(study: Study) -> Iterator[Rule]:
             stage,
             f"tune {setting}",
             setting,
-            rehearsal=study.at("flags/rehearsed-tune"),
         )
         yield same_run(f"{folder}/training.h5", weights)
     for mode in study.words.settings("TUNE_MODES", "finetune") if study.tasks else []:
@@ -217,20 +235,20 @@ def tuning(study: Study) -> Iterator[Rule]:
 
 
 def rehearsal(study: Study, name: str, made: list[Rule]) -> Rule:
-    """Every command once, stopped where its work would begin: before anything is trained, it is
-    known whether all flags are understood, and whether two settings are one.
+    """Every command once, stopped where its work would begin: before any does its work, it is known
+    whether all flags are understood, and whether two settings are one. Sets their `rehearsal`.
     """
     commands, scripts = {}, set()
+    target, stage = study.at(f"flags/rehearsed-{name}"), f"rehearse-{name}"
     for rule in made:
         if isinstance(rule.command, list) and rule.command[1].startswith(SCRIPTS):
+            rule.rehearsal = target
             flags = shlex.split(study.flags[rule.stage])
             command = shlex.join([*rule.command[1:], *flags])
             commands.setdefault((rule.stage, rule.setting), command)
             scripts.update(need for need in rule.needs if need.endswith(".py"))
     paired = ["--paired", " ".join(study.paired)] if study.comparisons else []
-    stage = f"rehearse-{name}"
     study.set_flags(stage, [*paired, *commands.values()], a_line_each=True)
-    target = study.at(f"flags/rehearsed-{name}")
     command = ["-m", "common.making.rehearse", "--out", target, f"@{study.flags_file(stage)}"]
     what = "check the flags of every command"
     return Rule(target, sorted(scripts), command, stage, what, listed=True)
@@ -303,11 +321,13 @@ def makefile(study: Study, made: list[Rule], goals: list[str], flags: str) -> It
     targets = " ".join(rule.target for rule in made if rule.target != "report")
     yield "# Files are written whole or not at all: none is make's to delete."
     yield f".PRECIOUS: {targets}\n"
+    # Flags that were not understood are not kept: with the former ones, all is as it was.
+    rehearsals = {rule.stage: rule.rehearsal for rule in made}
     for stage in study.flags:
         if plan.flags_changed(study.flags_file(stage), study.flags[stage]):
-            new = study.at("flags/new", stage)
-            yield f"{study.flags_file(stage)}: FORCE\n\t@mv {new} $@\n"
-    steps = plan.steps(study, made, targets_of(study, goals), "B" in letters(flags))
+            new, before = study.at("flags/new", stage), rehearsals.get(stage, "")
+            yield f"{study.flags_file(stage)}: FORCE | {before}\n\t@mv {new} $@\n"
+    steps = plan.steps(study, made, targets_of(study, made, goals), "B" in letters(flags))
     reasons = {step.rule.target: step.reason for step in steps}
     for rule in made:
         yield text(study, rule, rehearsed=bool(reasons.get(rule.target)))
@@ -335,10 +355,11 @@ def text(study: Study, rule: Rule, rehearsed: bool) -> str:
     return f"{rule.target}: {' '.join(needs)} | {before}\n\t{command}\n"
 
 
-def targets_of(study: Study, goals: list[str]) -> list[str]:
+def targets_of(study: Study, made: list[Rule], goals: list[str]) -> list[str]:
     """The targets of rules that goals stand for."""
     page, table = study.at("report/index.html"), study.at("tune/table.txt")
     stand_for = {"all": page, "plan": page, "tune": table}
+    stand_for |= {study.flags_file(rule.stage): rule.rehearsal for rule in made if rule.rehearsal}
     return [stand_for.get(goal, os.path.normpath(goal)) for goal in goals]
 
 
@@ -390,7 +411,7 @@ def take_folder(study: Study, made: list[Rule], goals: list[str], flags: str):
     journal.lock(study.folder, " ".join(goals), os.getppid())
     for path in Path(study.folder).rglob(".*.part"):
         path.unlink()
-    steps = plan.steps(study, made, targets_of(study, goals), "B" in letters(flags))
+    steps = plan.steps(study, made, targets_of(study, made, goals), "B" in letters(flags))
     for line in plan.made_again(steps):
         print(f"{study.folder}: {line}", file=sys.stderr)  # stdout is for make
     stages = [step.rule.stage for step in steps if step.rule.stage]
@@ -404,6 +425,35 @@ def take_folder(study: Study, made: list[Rule], goals: list[str], flags: str):
     expected = plan.profile_seconds(study.words)
     to_make = plan.count(steps)
     journal.Journal(study.folder).write("make", goals=goals, to_make=to_make, expected=expected)
+
+
+def check_folder(folder: str):
+    """SystemExit where `folder` holds what is not of a study, or lies in another study."""
+    for above in Path(folder).absolute().parents:
+        if (above / journal.LOCK).exists() or (above / "weights.safetensors").exists():
+            raise SystemExit(
+                f"A={folder}: lies in {above}, which is a study's; give another folder"
+            )
+    if Path(folder).is_dir() and not Path(folder, journal.LOCK).exists():
+        foreign = [
+            name
+            for name in sorted({*os.listdir(folder)} - {"data", "flags"})
+            if not Path(folder, name, "weights.safetensors").exists()
+        ]
+        if foreign:
+            raise SystemExit(
+                f"A={folder}: holds {foreign[0]}, and no study; give a folder of its own"
+            )
+
+
+def check_environment(python: str):
+    """SystemExit where the Python that people gave lacks what every script needs."""
+    missing = [name for name in NEEDED if not find_spec(name)]
+    if python != OWN_PYTHON and missing:
+        raise SystemExit(
+            f"PYTHON={python}: lacks {', '.join(missing)}; give an environment that has what "
+            "requirements.txt lists, or none: then .venv is made"
+        )
 
 
 def clean(folder: str):
@@ -439,6 +489,8 @@ def main():
     check_layout(study.folder)
     path = Path(study.at("graph.mk"))
     if takes_folder(study, goals, flags):
+        check_folder(study.folder)
+        check_environment(given["PYTHON"])
         take_folder(study, made, goals, flags)
     else:
         path = Path(tempfile.mkstemp(suffix=TEMPORARY)[1])
@@ -453,4 +505,7 @@ if __name__ == "__main__":
         main()
     except SystemExit as error:
         print(error)  # make shows it
+        sys.exit(1)
+    except OSError as error:
+        print(f"{error.filename}: {error.strerror}")
         sys.exit(1)

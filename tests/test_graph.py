@@ -277,25 +277,60 @@ def test_only_the_folder_of_a_study_is_cleaned(folder):
 
 def test_flags_are_rehearsed_wherever_something_is_trained(folder):
     assert modules(folder=folder)["common.making.rehearse"] == 1
-    for path in "data/pretrain.h5", "adam-0/weights.safetensors":
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).touch()
     for stage in "prepare-pretrain", "train-adam":
         subprocess.run(
-            ["make", "PYTHON=python", "PROFILE=smoke", f"A={folder}", f"{folder}/flags/{stage}"],
+            [
+                "make",
+                f"PYTHON={sys.executable}",
+                "PROFILE=smoke",
+                f"A={folder}",
+                f"{folder}/flags/{stage}",
+            ],
             cwd=ROOT,
             check=True,
             capture_output=True,
         )
         os.utime(folder / "flags" / stage, (1, 1))
+    for path in "data/pretrain.h5", "adam-0/weights.safetensors":
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).touch()
     goal = f"{folder}/adam-0/passport.h5"
     assert modules(folder=folder, goal=goal) == {"eval.battery": 1}
     again = modules("TRAIN=--lr 1", folder=folder, goal=goal)
     assert again == {"common.making.rehearse": 1, "train.adam": 1, "eval.battery": 1}
+    # What another flag is refused for costs nothing: the flags are kept only after the rehearsal.
+    asked = make("-n", goal, "TRAIN=--lr 1", folder=folder).stdout
+    assert asked.index("common.making.rehearse") < asked.index(f" {folder}/flags/train-adam\n")
     planned = make("plan", "TRAIN=--lr 1", folder=folder).stdout.splitlines()
     assert planned[-1] == (
         "  made again, although there: 1 file, because the flags of train-adam changed"
     )
+
+
+@pytest.mark.parametrize("place", ["", "notes.txt", "other/notes.txt"])
+def test_a_study_has_a_folder_of_its_own(place, folder):
+    path = folder / place / "x"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    asked = make("all", folder=folder)
+    assert asked.returncode and f"A={folder}: holds " in asked.stderr, asked.stderr
+    assert "and no study; give a folder of its own" in asked.stderr
+
+
+def test_a_study_does_not_lie_in_another(folder):
+    (folder / "flags").mkdir(parents=True)
+    (folder / journal.LOCK).touch()
+    asked = make("all", folder=folder / "adam-0")
+    line = f"A={folder}/adam-0: lies in {folder}, which is a study's; give another folder"
+    assert asked.returncode and line in asked.stderr
+
+
+def test_an_environment_without_the_requirements_is_one_line(tmp_path, folder):
+    bare = tmp_path / "python"
+    bare.write_text(f'#!/bin/sh\nexec {sys._base_executable} -S -E "$@"\n')
+    bare.chmod(0o755)
+    line = refused(f"PYTHON={bare}", folder=folder)
+    assert line.startswith(f"PYTHON={bare}: lacks torch, torchvision, numpy, h5py, safetensors; ")
 
 
 def test_a_report_on_a_part_asks_for_no_lock_and_counts_for_nothing(folder):
@@ -391,8 +426,8 @@ def test_switches_are_what_people_mean(folder):
 
 def test_the_plan_says_what_and_why(folder):
     asked = make("plan", folder=folder).stdout.splitlines()
-    assert asked[0] == f"{folder}: 3 minima and 1 left beside them"
-    assert asked[1] == "  adam noisy_adam swa, each with the seeds 0"
+    assert asked[0] == f"{folder}: 4 minima"
+    assert asked[1] == "  of adam noisy_adam swa swa/last; seeds 0"
     assert ["pretrain", "3", "of", "3"] in [line.split()[:4] for line in asked]
 
 

@@ -92,13 +92,13 @@ class _Walk:
 def count(some_steps: list[Step]) -> list[tuple[str, str, int]]:
     """[(kind, stage, number of recipes)] of what will be made."""
     made = [step.rule for step in some_steps if step.reason and step.rule.what]
-    recipes = Counter((kind(rule), rule.stage) for rule in made)
+    recipes = Counter((kind_of(rule), rule.stage) for rule in made)
     return [(*key, number) for key, number in recipes.items()]
 
 
-def kind(rule) -> str:
-    """What a rule does, in a word."""
-    return rule.what.split()[0]
+def kind_of(rule) -> str:
+    """What a rule does, in a word; "" where that is not worth saying."""
+    return rule.what.partition(" ")[0]
 
 
 def jobs(words) -> int:
@@ -124,16 +124,16 @@ def told(study, some_steps: list[Step]) -> Iterator[str]:
     """Yields lines: the minima, the files to make, how long that takes, and why files that are
     there will be made again.
     """
-    settings = dict.fromkeys(minimum.setting for minimum in study.trained)
-    beside = f" and {len(study.beside)} left beside them" if study.beside else ""
-    yield f"{study.folder}: {len(study.trained)} minima{beside}"
-    yield f"  {' '.join(settings)}, each with the seeds {study.words['SEEDS']}"
+    number = len(study.minima)
+    yield f"{study.folder}: {number} {'minimum' if number == 1 else 'minima'}"
+    beside = dict.fromkeys(f"{minimum.setting}/{minimum.beside}" for minimum in study.beside)
+    yield f"  of {' '.join([*study.trained_settings, *beside])}; seeds {study.words['SEEDS']}"
     yield f"  {'':12}{'to make':>12}{'each':>10}"
     history = journal.Journal(study.folder)
     expected = profile_seconds(study.words)
     seconds = history.seconds(history.events(), expected)
     to_make = Counter({(name, stage): number for name, stage, number in count(some_steps)})
-    for name, number in Counter(kind(step.rule) for step in some_steps if step.rule.what).items():
+    for name, number in Counter(kind_of(step.rule) for step in some_steps if step.rule.what).items():
         mine = {key: value for key, value in to_make.items() if key[0] == name}
         # The mean of a recipe: all of them one after the other, divided by their number.
         whole = journal.remaining(mine, seconds, 1)
@@ -148,7 +148,8 @@ def told(study, some_steps: list[Step]) -> Iterator[str]:
 
 def made_again(some_steps: list[Step]) -> Iterator[str]:
     """Yields a line for each reason for which files that are there will be made again."""
-    reasons = Counter(step.reason for step in some_steps if step.reason not in ("", "missing"))
+    there = [step for step in some_steps if step.reason not in ("", "missing")]
+    reasons = Counter(step.reason for step in there if kind_of(step.rule) != "check")
     for reason, number in reasons.most_common():
         files = "1 file" if number == 1 else f"{number} files"
         yield f"made again, although there: {files}, because {reason}"

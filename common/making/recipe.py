@@ -22,6 +22,7 @@ from pathlib import Path
 from common.making.journal import Journal, remaining, share_lock, since_make
 
 BAR = 30  # characters
+STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)  # by whom it may concern; no failure
 
 
 def main():
@@ -35,7 +36,7 @@ def main():
     else:  # by hand, or a report on a part: no make counts it
         print(what, flush=True)
         status = run(command, log, lambda: None)
-    if status:
+    if status and status not in STOPPED:
         where = f"; {log} has what it printed" if last_line(log) else ""
         print(f"failed: {what} (status {status}){where}", file=sys.stderr, flush=True)
     sys.exit(status)
@@ -90,7 +91,9 @@ def say(journal: Journal, position: int, what: str):
     number, total, left = progress(journal, position)
     clear = "\r\033[K" if sys.stdout.isatty() else ""
     count = f"[{number}/{max(number, total)}]"  # make -W may run more than was foreseen
-    print(f"{clear}{count} {what}{f', {left}' if left else ''}", flush=True)
+    line = f"{clear}{count} {what}{f', {left}' if left else ''}\n"
+    sys.stdout.write(line)  # at once: other recipes print too
+    sys.stdout.flush()
 
 
 def draw(journal: Journal, what: str, log: Path | None):

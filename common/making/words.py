@@ -24,6 +24,7 @@ OF_FILES = {"TRAIN_": "train", "MEASURE_": "eval", "COMPARE_": "eval", "FINETUNE
 OF_WORDS = {"TASK_": "TASKS", "LADDER_": "LADDERS"}
 FOLDERS = ("IMAGENET", "CIFAR")  # people's own images
 SOURCES = ("PRETRAIN_DATA", "TASK_")  # what packs are made of
+MOST_SEEDS = 10_000
 SWITCHES = {"": False, "0": False, "no": False, "1": True, "yes": True}
 
 
@@ -72,7 +73,9 @@ class Words:
         seeds = []
         for word in self.each("SEEDS"):
             ends = RANGE.fullmatch(word)
-            if ends:
+            if ends and int(ends[2]) >= MOST_SEEDS:
+                raise SystemExit(f"SEEDS={self['SEEDS']}: seeds are below {MOST_SEEDS}")
+            elif ends:
                 seeds += range(int(ends[1]), int(ends[2]) + 1)
             elif re.fullmatch(r"[0-9]+", word):
                 seeds.append(int(word))

@@ -247,10 +247,10 @@ def differences(values: Values, finetuning: Finetuning | None) -> Iterator[list]
 
 def _difference(numbers: dict[str, float], pairs: list[tuple[str, str]], digits: int) -> str:
     """The mean difference between paired minima, with its interval, in words."""
-    paired = [numbers.get(first, np.nan) - numbers.get(second, np.nan) for first, second in pairs]
-    if not paired or not np.isfinite(paired).all():
+    both = [[numbers.get(minimum, np.nan) for minimum in pair] for pair in pairs]
+    if not both or not np.isfinite(both).all():
         return "–"  # of two that never got there nothing is known
-    mean, low, high, _ = statistics.t_interval(paired)
+    mean, low, high, _ = statistics.t_interval(-np.diff(both)[:, 0])
     return interval(mean, low, high, digits)
 
 
