@@ -133,7 +133,8 @@ def told(study, some_steps: list[Step]) -> Iterator[str]:
     expected = profile_seconds(study.words)
     seconds = history.seconds(history.events(), expected)
     to_make = Counter({(name, stage): number for name, stage, number in count(some_steps)})
-    for name, number in Counter(kind_of(step.rule) for step in some_steps if step.rule.what).items():
+    kinds = Counter(kind_of(step.rule) for step in some_steps if step.rule.what)
+    for name, number in kinds.items():
         mine = {key: value for key, value in to_make.items() if key[0] == name}
         # The mean of a recipe: all of them one after the other, divided by their number.
         whole = journal.remaining(mine, seconds, 1)
