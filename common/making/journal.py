@@ -25,6 +25,7 @@ from statistics import mean
 
 LOCK = "flags/lock"
 JOURNAL = "journal.jsonl"
+ANY_FLAGS = ("check", "report")  # kinds of recipes that take as long with other flags
 PATIENCE = 3  # seconds that recipes of a make which was stopped may take to end
 
 
@@ -133,16 +134,17 @@ class Journal:
         measured = {}
         taken = {(kind, ""): [number] for kind, number in expected.items()}
         for event in events:
-            if event["event"] == "ended" and event["time"] > self._flags_changed(event["stage"]):
+            if event["event"] == "ended" and event["time"] > self._counts_from(event):
                 for stage in event["stage"], "":
                     measured.setdefault((event["kind"], stage), []).append(event["seconds"])
         return {key: mean(values) for key, values in (taken | measured).items()}
 
-    def _flags_changed(self, stage: str) -> float:
-        try:
-            return Path(self.folder, "flags", stage).stat().st_mtime
-        except OSError:
+    def _counts_from(self, event: dict) -> float:
+        """When the flags of a recipe last changed, where its time depends on them."""
+        flags = Path(self.folder, "flags", event["stage"])
+        if event["kind"] in ANY_FLAGS or not flags.exists():
             return 0.0
+        return flags.stat().st_mtime
 
 
 @dataclass
