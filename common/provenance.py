@@ -4,6 +4,7 @@ carries.
 
 import functools
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from common import files
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = "torch", "torchvision", "numpy", "h5py", "pillow"  # whose code makes numbers
+
+GIT_OF_ANOTHER_CHECKOUT = "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR"
 
 
 def stamp(settings: dict, seed: int, fingerprint: str, device: str) -> dict:
@@ -58,18 +61,26 @@ def code() -> str:
 
 @functools.cache
 def commit() -> str:
-    """The git commit, or "unknown" outside a checkout; "-dirty" where files differ from it."""
+    """The git commit; "-dirty" where files differ from it; "unknown" outside a checkout, or without
+    git.
+    """
     if not (ROOT / ".git").exists():
         return "unknown"
-    head = _git("rev-parse", "--short=12", "HEAD")
-    status = _git("status", "--porcelain")
-    if head.returncode or status.returncode:
+    try:
+        head = _git("rev-parse", "--short=12", "HEAD")
+        status = _git("status", "--porcelain")
+    except (OSError, subprocess.CalledProcessError):  # no git here, or none that reads this folder
         return "unknown"
-    return head.stdout.strip() + ("-dirty" if status.stdout else "")
+    return head.decode().strip() + ("-dirty" if status else "")
 
 
-def _git(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(["git", "-C", ROOT, *arguments], capture_output=True, text=True)
+def _git(*arguments: str) -> bytes:
+    """What git prints of this checkout, whichever one its variables name, which a hook sets."""
+    environment = {
+        name: value for name, value in os.environ.items() if name not in GIT_OF_ANOTHER_CHECKOUT
+    }
+    command = ["git", "-C", ROOT, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, env=environment).stdout
 
 
 @functools.cache

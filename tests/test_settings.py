@@ -18,7 +18,7 @@ from common.networks import models, weights
 from common.training import checkpoint, pretraining
 from common.training import run as training_run
 
-SWA = ["--epochs", 5, "--snapshots", 5, "--target", 0.01]
+SWA = ["--epochs", 5, "--snapshots", 5, "--target", 0.01, "--batch-size", 14]
 NAMES = "method", "setting", "seed", "minimum", "start"
 
 

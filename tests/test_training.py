@@ -20,11 +20,11 @@ from common.networks import models, weights
 from common.training import checkpoint, finetuning, loop, pretraining
 
 EXTRA = {
-    "swa": ["--snapshots", "5", "--epochs", "5", "--target", "0.01"]
+    "swa": ["--snapshots", "5", "--epochs", "5", "--target", "0.01", "--batch-size", "14"]
 }  # branches after epoch 1, averages from epoch 3
-# Running loss of the first epoch (4 steps of 16 images, float32) for --seed 3. A new method has
+# Running loss of the first epoch (4 steps of 16 images, SWA 5 of 14, float32) for --seed 3. A new method has
 # none until its first loss is written down here.
-GOLDEN = {"adam": 0.85153, "noisy_adam": 0.79800, "swa": 0.85153}
+GOLDEN = {"adam": 0.85153, "noisy_adam": 0.79800, "swa": 0.76625}
 
 
 def train(monkeypatch, method, pack_file, out, *flags):
@@ -135,7 +135,7 @@ def test_a_checkpoint_of_other_data_or_code_or_a_damaged_one_is_not_continued(
 def test_methods_of_one_seed_share_start_and_swa_leaves_adam_s_trajectory_at_the_branch(
     pack_file, tmp_path, monkeypatch
 ):
-    flags = ["--epochs", "5", "--decay-from", "0.2", "--target", "1"]
+    flags = ["--epochs", "5", "--decay-from", "0.2", "--target", "1", "--batch-size", "14"]
     adam, _ = train(monkeypatch, "adam", pack_file, tmp_path / "adam-0", *flags)
     swa, _ = train(monkeypatch, "swa", pack_file, tmp_path / "swa-0", *flags)
     np.testing.assert_array_equal(adam["running/loss"][:3], swa["running/loss"][:3])
@@ -178,6 +178,34 @@ def test_swa_averages_equally():
 def test_swa_refuses_fewer_than_five_snapshots(pack_file, tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match="fewer than 5 snapshots"):
         run(monkeypatch, "train.swa", "--data", pack_file, "--out", tmp_path, *SHORT)
+
+
+def test_swa_counts_the_snapshots_that_there_will_be_not_those_that_were_asked_for(
+    pack_file, tmp_path, monkeypatch
+):
+    """70 images in batches of 64: one step an epoch, after which one snapshot can be taken."""
+    flags = ["--data", pack_file, "--out", tmp_path, *SHORT, *EXTRA["swa"], "--batch-size", 64]
+    with pytest.raises(SystemExit, match="^--snapshots 5: an epoch of 1 steps gives 1, and 1 epo"):
+        run(monkeypatch, "train.swa", *flags)
+    assert not list(tmp_path.glob("*.h5"))
+
+
+@pytest.mark.parametrize("steps, parts", [(1, 5), (4, 5), (5, 5), (6, 4), (100, 7), (3, 1)])
+def test_an_epoch_pauses_as_often_as_it_has_parts_or_steps(steps, parts):
+    pauses = loop.pauses_in(steps, parts)
+    assert len(pauses) + 1 == min(steps, parts) and all(0 < pause < steps for pause in pauses)
+
+
+@pytest.mark.slow
+def test_swa_says_how_many_snapshots_it_averaged(pack_file, tmp_path, monkeypatch):
+    counted = []
+    update = weights.Average.update
+    monkeypatch.setattr(
+        weights.Average, "update", lambda *words: counted.append(1) or update(*words)
+    )
+    train(monkeypatch, "swa", pack_file, tmp_path)  # 5 in each of the epochs 3 to 5
+    with files.read(tmp_path / "training.h5") as file:
+        assert file.attrs["averaged"] == len(counted) == 15
 
 
 def saved_epoch(path):

@@ -12,6 +12,8 @@ from common import cli
 from common.networks import batchnorm, weights
 from common.training import loop, pretraining
 
+FEWEST = 5  # snapshots that make an average
+
 
 def main():
     parser = pretraining.parser(__doc__)
@@ -21,12 +23,20 @@ def main():
     parser.add_argument("--snapshots", type=cli.count, default=1, help="snapshots an epoch")
     args = parser.parse_args()
     latest_branch = args.epochs * 3 // 4  # in epochs
-    if (args.epochs - latest_branch - 1) * args.snapshots < 5:
+    averaging = args.epochs - latest_branch - 1  # epochs, at least
+    if averaging * args.snapshots < FEWEST:
         raise SystemExit(
-            f"--epochs {args.epochs} --snapshots {args.snapshots}: fewer than 5 snapshots to "
-            "average; raise --snapshots"
+            f"--epochs {args.epochs} --snapshots {args.snapshots}: fewer than {FEWEST} snapshots "
+            "to average; raise --snapshots"
         )
     run = pretraining.start(args, __file__)
+    taken = len(loop.pauses_in(run.steps, args.snapshots)) + 1  # an epoch
+    if averaging * taken < FEWEST:
+        raise SystemExit(
+            f"--snapshots {args.snapshots}: an epoch of {run.steps} steps gives {taken}, and "
+            f"{averaging} epochs of them fewer than {FEWEST} to average; raise --epochs, or give "
+            "a smaller --batch-size"
+        )
     optimizer = run.adam()
     average = weights.Average()
     adam_lr = loop.constant_then_linear(args)
@@ -56,7 +66,7 @@ def main():
     pretraining.save(run, beside="last")
     average.copy_to(run.model)
     batchnorm.recompute(run.model, run.pack, run.train)
-    pretraining.finish(run)
+    pretraining.finish(run, averaged=average.count)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def add_flags(parser: cli.Parser) -> cli.Parser:
     )
     add(
         "--batchnorm-images",
-        type=cli.count,
+        type=cli.integer(2),
         default=2500,
         metavar="N",
         help="training images over which BatchNorm statistics are recomputed",
@@ -86,6 +86,11 @@ class Bench:
             self.fast.compile(dynamic=False)
         self.splits = {split: pack.subset(split, args.images) for split in SPLITS}
         self.batchnorm_images = pack.subset("train", args.batchnorm_images)
+        if len(self.batchnorm_images) < 2 and batchnorm.layers(self.model):
+            raise SystemExit(
+                f"{args.data}: {len(self.batchnorm_images)} training image, and BatchNorm's "
+                "statistics take two; prepare a pack of more"
+            )
         blocks_asked = math.ceil(args.batch_size / BLOCK) or (BLOCKS_ON_GPU if on_gpu else 1)
         self.blocks_a_batch = min(blocks_asked, math.ceil(args.images / BLOCK))
         self._clean = {}

@@ -5,6 +5,8 @@ clean training images in a fixed order. A network whose weights moved without th
 the statistics of another network.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -29,16 +31,29 @@ def image_order(count: int) -> torch.Tensor:
     return seeds.permutation(count, "batchnorm")
 
 
+def without_a_batch_of_one(batches: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """`batches` of images; a last batch of one image joins the one before it.
+
+    One image has no variance where its maps are of one pixel.
+    """
+    *batches, last = batches
+    if len(last) == 1 and batches:
+        return [*batches[:-1], torch.cat([batches[-1], last])]
+    return [*batches, last]
+
+
 @torch.no_grad()
 def recompute(model: nn.Module, pack, index, batch_size: int = 500, dtype=torch.float32):
     """Replaces BatchNorm's running statistics by those of the images `index` (N,) of `pack`.
 
     Each batch is weighted by its number of images. Only BatchNorm layers run in train mode
     meanwhile (no dropout); every module's mode and momentum are restored. Other layers compute in
-    `dtype`.
+    `dtype`. Of two images or more; a network without BatchNorm is left as it is.
     """
-    index = index[image_order(len(index))]
     batchnorms = layers(model)
+    if not batchnorms:
+        return
+    index = index[image_order(len(index))]
     modes = {module: module.training for module in model.modules()}
     momenta = {layer: layer.momentum for layer in batchnorms}
     device = next(model.parameters()).device
@@ -46,7 +61,7 @@ def recompute(model: nn.Module, pack, index, batch_size: int = 500, dtype=torch.
     for layer in batchnorms:
         layer.reset_running_stats()
         layer.train()
-    seen, batches = 0, index.split(batch_size)
+    seen, batches = 0, without_a_batch_of_one(index.split(batch_size))
     for batch, (images, _) in zip(batches, pack.batches(batches)):
         seen += len(batch)
         for layer in batchnorms:

@@ -48,7 +48,8 @@ def fold(
             state[f"{convolution}.weight"], state[f"{convolution}.bias"] = weight, bias
         for network in {folded, fast}:
             for name, value in network.state_dict().items():
-                value.copy_(state[name])
+                if name in state:  # else a constant, which tracing made of a number
+                    value.copy_(state[name])
 
     refold()
     return folded, fast, refold

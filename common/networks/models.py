@@ -5,6 +5,7 @@ model = torchvision.models.resnet18(num_classes=50)
 model.load_state_dict(safetensors.torch.load_file("weights.safetensors"), strict=True)
 """
 
+import copy
 import json
 import math
 from pathlib import Path
@@ -28,6 +29,12 @@ METADATA = (
     "minimum",  # what its files call it: its setting and its seed
     "start",  # the minimum that training started from; "": its seed
 )
+
+WITH_OUTPUTS_BESIDE = "googlenet", "inception_v3"  # auxiliary classifiers, in train mode
+MADE_FOR_A_SIZE = {  # {how its name begins: the options that say for which images}
+    "vit_": lambda side: {"image_size": side},
+    "maxvit": lambda side: {"input_size": (side, side)},
+}
 
 
 class Block(nn.Module):
@@ -84,31 +91,80 @@ class ResNet18(nn.Module):
         return self.fc(self.avgpool(maps).flatten(1))
 
 
-def build(arch: str, classes: int, seed: int) -> nn.Module:
+def build(arch: str, classes: int, seed: int, image_size: int | None = None) -> nn.Module:
     """A fresh network with `classes` logits; the same seed gives the same weights.
 
-    Its input is (N, 3, H, W) in [0, 1]. SystemExit where torchvision has no such network.
+    Its input is (N, 3, H, W) in [0, 1], of `image_size` pixels where the network is made for one
+    size. SystemExit where torchvision has no such network, or not for that size.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = _make(arch, classes)
+        model = _make(arch, classes, image_size)
     return small_maps.use_matrix_products(model).to(memory_format=torch.channels_last)
 
 
-def _make(arch: str, classes: int) -> nn.Module:
+def _make(arch: str, classes: int, image_size: int | None) -> nn.Module:
     if arch == "resnet18":
         return ResNet18(classes)
-    from torchvision import models
+    import torchvision
 
-    if arch not in models.list_models():
-        raise SystemExit(f"--arch {arch}: torchvision.models has no such network")
-    return models.get_model(arch, weights=None, num_classes=classes)
+    if arch not in torchvision.models.list_models(module=torchvision.models):
+        what = "no such network"
+        if arch in torchvision.models.list_models():
+            what = "it, and it is no classifier of images"
+        raise SystemExit(
+            f"--arch {arch}: torchvision.models has {what}; give one of its classifiers, such as "
+            "resnet18, mobilenet_v3_small or convnext_tiny"
+        )
+    # A warning of how long initialisation takes, and a second and third output in training.
+    options = {"init_weights": True, "aux_logits": False} if arch in WITH_OUTPUTS_BESIDE else {}
+    for family, option in MADE_FOR_A_SIZE.items():
+        if arch.startswith(family) and image_size:
+            options |= option(image_size)
+    try:
+        return torchvision.models.get_model(arch, weights=None, num_classes=classes, **options)
+    except (ValueError, AssertionError) as error:
+        raise SystemExit(
+            f"--arch {arch}: not for images of {image_size} px ({_in_short(error)}); give another "
+            "network, or prepare images of another size"
+        ) from None
 
 
-def head(model: nn.Module) -> tuple[str, nn.Linear]:
-    """(name, module) of the classifier: the last linear layer."""
-    linear = [item for item in model.named_modules() if isinstance(item[1], nn.Linear)]
-    return linear[-1]
+def why_not(model: nn.Module, count: int, image_size: int, classes: int | None = None) -> str:
+    """Why `model` cannot train on `count` images (N, 3, image_size, image_size) at once, or does
+    not give them logits of `classes`; "" where it can.
+
+    It is tried on a copy, on the CPU; no draw is taken from anybody.
+    """
+    if any(isinstance(module, nn.SyncBatchNorm) for module in model.modules()):
+        return ""  # which works across processes alone
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            logits = copy.deepcopy(model).cpu().train()(torch.rand(count, 3, *[image_size] * 2))
+    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+        return _in_short(error)
+    if not isinstance(logits, Tensor) or (classes and logits.shape != (count, classes)):
+        return f"gives no {count} x {classes} logits"
+    return ""
+
+
+def _in_short(error: Exception) -> str:
+    """The first line of an error, without its full stop."""
+    return str(error).strip().partition("\n")[0].rstrip(".")
+
+
+def head(model: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
+    """(name, module) of the classifier: the last linear layer, or where there is none, as in
+    SqueezeNet, the last convolution.
+    """
+    for kind in nn.Linear, nn.Conv2d:
+        found = [item for item in model.named_modules() if isinstance(item[1], kind)]
+        if found:
+            return found[-1]
+    raise SystemExit(
+        f"{type(model).__name__}: has no linear layer and no convolution to be its classifier; "
+        "give another --arch"
+    )
 
 
 def replace_head(model: nn.Module, classes: int, seed: int):
@@ -119,7 +175,11 @@ def replace_head(model: nn.Module, classes: int, seed: int):
     name, old = head(model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        new = nn.Linear(old.in_features, classes)
+        if isinstance(old, nn.Linear):
+            new = nn.Linear(old.in_features, classes)
+        else:  # over the whole map, then pooled
+            new = nn.Conv2d(old.in_channels, classes, old.kernel_size, old.stride, old.padding)
+            small_maps.use_matrix_products(new).to(memory_format=torch.channels_last)
     model.set_submodule(name, new.to(old.weight.device))
 
 
@@ -163,14 +223,15 @@ def load(path: str | Path) -> tuple[nn.Module, dict]:
     """
     path = Path(path)
     state, metadata = _read(path)
+    arch, classes, side = metadata["arch"], len(metadata["classes"]), metadata["image_size"]
     with torch.device("meta"):  # shapes alone, whatever size the metadata ask for
-        expected = _make(metadata["arch"], len(metadata["classes"])).state_dict()
+        expected = _make(arch, classes, side).state_dict()
     if _shapes(expected) != _shapes(state):
         raise SystemExit(
-            f"{path}: its tensors are not those of {metadata['arch']} with "
-            f"{len(metadata['classes'])} classes; remove it and run make again"
+            f"{path}: its tensors are not those of {arch} with {classes} classes; remove it and "
+            "run make again"
         )
-    model = build(metadata["arch"], len(metadata["classes"]), seed=0)
+    model = build(arch, classes, 0, side)
     model.load_state_dict(state)
     return model.eval(), metadata
 

@@ -77,8 +77,7 @@ def epochs(
     run.net = processes.average_gradients(run.model)
     take_step = replay.Replayed(step, run.generator, run.compiled and processes.WORLD == 1)
     running = Running(run)
-    steps = len(run.train) // args.batch_size
-    pauses = {steps * part // parts for part in range(1, parts)}
+    steps, pauses = run.steps, pauses_in(run.steps, parts)
 
     if before and not curves["epoch"]:
         record(run, 0, monotonic())
@@ -86,6 +85,8 @@ def epochs(
 
     for epoch in range(done, args.epochs):
         began = monotonic()
+        # What layers draw (dropout, stochastic depth) comes from PyTorch's own generators.
+        torch.manual_seed(seeds.derive("layers", run.seed, epoch, processes.RANK))
         run.generator.manual_seed(seeds.derive("step", run.seed, epoch))
         run.model.train()
         running.reset()
@@ -109,6 +110,14 @@ def epochs(
             checkpoint.save(run, optimizer, state, identity, epoch + 1)
 
 
+def pauses_in(steps: int, parts: int) -> set[int]:
+    """The steps after which `parts` equal parts of an epoch of `steps` end, but for its last.
+
+    There are fewer where an epoch has fewer steps than parts.
+    """
+    return {steps * part // parts for part in range(1, parts)} - {0}
+
+
 def identity_of(run: Run, step: Step) -> str:
     """A hash of all that the run's result depends on: a checkpoint of another one is not used."""
     method = provenance.source(inspect.getfile(step))
@@ -122,7 +131,7 @@ def batches(run: Run, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
     Under torchrun a batch is this process's rows of it. An incomplete last batch is dropped.
     """
     size = run.args.batch_size
-    steps = len(run.train) // size
+    steps = run.steps
     order = run.train[seeds.permutation(len(run.train), "order", run.seed, epoch)]
     order = order.to(run.pack.images.device)
     indices = [batch[run.rows] for batch in order[: steps * size].split(size)]

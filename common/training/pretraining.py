@@ -67,7 +67,13 @@ def start(args, method_file: str) -> Run:
     train = pack.indices("train")
     if args.train_on == "train+val":
         train = torch.cat([train, pack.indices("val")])
-    model = models.build(args.arch, len(pack.classes), seeds.derive("init", args.seed))
+    classes, side = len(pack.classes), pack.image_size
+    model = models.build(args.arch, classes, seeds.derive("init", args.seed), side)
+    if why := models.why_not(model, 2, side, classes):
+        raise SystemExit(
+            f"--arch {args.arch}: does not take images of {side} px ({why}); give another network, "
+            "or prepare larger images"
+        )
     if args.sync_batchnorm:
         model = processes.synchronise_batchnorm(model, device.type)
     labels = "data", "out", "device", "setting"  # where, and called what: no part of the result
@@ -146,8 +152,11 @@ def fields(run: Run, beside: str = "") -> dict:
     }
 
 
-def finish(run: Run):
-    """Writes the minimum: training.h5 with curves and final values, then the weights, last."""
+def finish(run: Run, **attributes):
+    """Writes the minimum: training.h5 with curves and final values, then the weights, last.
+
+    `attributes`: what else training.h5 says of the run, such as how many weights were averaged.
+    """
     atexit.unregister(_demand_minimum)
     args = run.args
     accuracy = run.curves["running/accuracy"]
@@ -161,14 +170,16 @@ def finish(run: Run):
         split: loop.evaluate(run.model, run.pack, index) for split, index in run.measured.items()
     }
     if processes.first():
-        write_training(run, Path(args.out) / "training.h5", final)
+        write_training(run, Path(args.out) / "training.h5", final, attributes)
         save(run)
         run.checkpoint.unlink(missing_ok=True)
     processes.end()
 
 
-def write_training(run: Run, path: Path, final: dict[str, list[float]]):
-    """Writes training.h5: curves by epoch, and `final` {split: [loss, accuracy]} as saved."""
+def write_training(run: Run, path: Path, final: dict[str, list[float]], attributes: dict):
+    """Writes training.h5: curves by epoch, `final` {split: [loss, accuracy]} as saved, and further
+    `attributes`.
+    """
     args = run.args
     hardware = devices.describe(run.device, run.dtype)
     if processes.WORLD > 1:
@@ -187,6 +198,7 @@ def write_training(run: Run, path: Path, final: dict[str, list[float]]):
             kind="training",
             target=args.target,
             epoch_target_reached=reached[0] if reached else np.nan,
+            **attributes,
         )
         curves.write(file, run.curves)
         for split, (loss, accuracy) in final.items():

@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from common import cli, devices, settings
 from common.images.packs import Pack
+from common.networks import models
 from common.training import processes
 
 
@@ -112,6 +113,12 @@ class Run:
             raise SystemExit(
                 f"--batch-size {batch_size}: fewer images than the {processes.WORLD} processes"
             )
+        least = batch_size // processes.WORLD
+        if least == 1 and (why := models.why_not(self.model, least, self.pack.image_size)):
+            raise SystemExit(
+                f"--batch-size {batch_size}: one image at a time is too little for this network's "
+                f"BatchNorm ({why}); give {2 * processes.WORLD} or more"
+            )
         self.device = self.pack.device
         self.dtype = devices.training_dtype(self.device, self.args.precision)
         self.model = self.net = self.model.to(self.device)
@@ -120,6 +127,11 @@ class Run:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.curves = defaultdict(list)
         self.rows = processes.rows(batch_size)
+
+    @property
+    def steps(self) -> int:
+        """Steps an epoch: its full batches."""
+        return len(self.train) // self.args.batch_size
 
     @property
     def share(self) -> float:

@@ -1,0 +1,214 @@
+"""Networks other than ResNet18: remainders of a division, layers that draw, heads that are no
+linear layer, and those that cannot do the job.
+"""
+
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from compare import values
+from conftest import SHORT, make_pack, run
+from safetensors.torch import load_file
+
+from common.networks import batchnorm, models
+from common.training import checkpoint
+
+TINY = [*SHORT, "--batch-size", "8", "--train-images", "8"]
+LAYERS_THAT_DRAW = "mobilenet_v3_small", "efficientnet_b0"  # dropout; stochastic depth as well
+
+
+@pytest.fixture(scope="module")
+def tiny_pack(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    return make_pack(folder / "pack.h5", train=17, val=6, test=9)
+
+
+@pytest.mark.parametrize("count", [2, 3, 19, 20, 21, 41, 70])
+def test_batchnorm_is_recomputed_over_any_number_of_images(count, pack):
+    """At 32 px ResNet18's last maps are of one pixel, where one image has no variance."""
+    net = models.build("resnet18", 5, seed=0)
+    index = pack.indices("train")[:count]
+    batchnorm.recompute(net, pack, index, batch_size=20)
+    assert all(value.isfinite().all() for value in net.state_dict().values())
+    with torch.no_grad():
+        mean = net.conv1(pack.batch(index)[0]).mean((0, 2, 3))
+    torch.testing.assert_close(net.bn1.running_mean, mean, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "count, expected",
+    [(1, [1]), (2, [2]), (20, [20]), (21, [21]), (22, [20, 2]), (40, [20, 20]), (41, [20, 21])],
+)
+def test_a_last_batch_of_one_joins_the_one_before_it_and_no_other_changes(count, expected):
+    index = torch.arange(count)
+    batches = batchnorm.without_a_batch_of_one(index.split(20))
+    assert [len(batch) for batch in batches] == expected
+    assert torch.equal(torch.cat(batches), index)
+
+
+def test_recomputing_over_one_image_is_refused_at_the_start(
+    pack_file, minimum, tmp_path, monkeypatch, capsys
+):
+    flags = ["--data", pack_file, "--minimum", minimum, "--out", tmp_path / "p.h5", "clean"]
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "eval.battery", *flags, "--batchnorm-images", 1)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--batchnorm-images: '1' is not a whole number of 2 or more" in line
+
+
+def test_a_batch_of_one_image_is_refused_at_the_start_where_it_cannot_be_normalised(
+    pack_file, minimum, tmp_path, monkeypatch
+):
+    flags = ["--data", pack_file, *SHORT, "--batch-size", 1]
+    message = "^--batch-size 1: one image at a time is too little .* give 2 or more$"
+    with pytest.raises(SystemExit, match=message):
+        run(monkeypatch, "train.adam", *flags, "--out", tmp_path)
+    with pytest.raises(SystemExit, match=message):
+        run(
+            monkeypatch,
+            "finetune.full",
+            *flags,
+            "--minimum",
+            minimum,
+            "--out",
+            tmp_path / "full.h5",
+        )
+
+
+def test_a_batch_of_one_image_trains_a_network_without_batchnorm(tmp_path, monkeypatch):
+    pack = make_pack(tmp_path / "pack.h5", train=3, val=1, test=1)
+    flags = ["--data", pack, "--out", tmp_path, *TINY, "--batch-size", 1]
+    run(monkeypatch, "train.adam", *flags, "--arch", "squeezenet1_1", "--epochs", 1)
+    with h5py.File(tmp_path / "training.h5") as file:
+        assert np.isfinite(file["running/loss"][()]).all()
+
+
+class Killed(Exception):
+    pass
+
+
+def killed_and_resumed(monkeypatch, script, flags):
+    """Runs a script that dies when it has saved its first checkpoint; runs it again."""
+    save = checkpoint.save
+
+    def save_and_die(*args):
+        save(*args)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", save_and_die)
+        with pytest.raises(Killed):
+            run(patch, script, *flags)
+    torch.rand(100)  # another process has drawn other numbers by then
+    run(monkeypatch, script, *flags)
+
+
+def assert_same(a, b):
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", LAYERS_THAT_DRAW)
+def test_layers_that_draw_draw_the_same_twice_and_after_a_kill(
+    arch, tiny_pack, tmp_path, monkeypatch
+):
+    def flags(out):
+        return ["--data", tiny_pack, "--out", tmp_path / out, *TINY, "--arch", arch]
+
+    run(monkeypatch, "train.adam", *flags("once"))
+    run(monkeypatch, "train.adam", *flags("twice"))  # the global generator is elsewhere now
+    killed_and_resumed(monkeypatch, "train.adam", flags("killed"))
+    run(monkeypatch, "train.adam", *flags("other"), "--seed", 1)
+    trained = [load_file(tmp_path / name / "weights.safetensors") for name in ("once", "twice")]
+    assert_same(*trained)
+    assert_same(trained[0], load_file(tmp_path / "killed" / "weights.safetensors"))
+    assert_same(values(tmp_path / "once/training.h5"), values(tmp_path / "killed/training.h5"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", LAYERS_THAT_DRAW)
+def test_layers_that_draw_draw_the_same_in_finetuning(arch, tiny_pack, tmp_path, monkeypatch):
+    train = ["--data", tiny_pack, "--out", tmp_path, *TINY, "--arch", arch, "--epochs", 1]
+    run(monkeypatch, "train.adam", *train)
+
+    def flags(out):
+        places = ["--minimum", tmp_path, "--out", tmp_path / out]
+        return ["--data", tiny_pack, *places, "--runs", 2, *TINY]
+
+    run(monkeypatch, "finetune.full", *flags("once.h5"))
+    run(monkeypatch, "finetune.full", *flags("twice.h5"))
+    killed_and_resumed(monkeypatch, "finetune.full", flags("killed.h5"))
+    for other in "twice.h5", "killed.h5":
+        assert_same(values(tmp_path / "once.h5"), values(tmp_path / other))
+
+
+def test_what_layers_draw_differs_by_epoch_and_by_seed(tiny_pack, tmp_path, monkeypatch):
+    """Not one mask for ever: that would be another network."""
+    drawn = []
+    dropout = torch.nn.Dropout.forward
+
+    def remember(self, values):
+        result = dropout(self, values)
+        if self.training:
+            drawn.append(result == 0)
+        return result
+
+    for seed in 0, 1:
+        flags = ["--data", tiny_pack, "--out", tmp_path / str(seed), *TINY, "--seed", seed]
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.nn.Dropout, "forward", remember)
+            run(patch, "train.adam", *flags, "--arch", "mobilenet_v3_small")
+        shutil.rmtree(tmp_path / str(seed))
+    masks = [mask for mask in drawn if len(mask) == 8]  # of the steps; the first try is of 2
+    assert len(masks) == 2 * 2 * 2  # seeds, epochs, steps
+    for place, mask in enumerate(masks):
+        assert not any(torch.equal(mask, other) for other in masks[:place])
+
+
+@pytest.mark.parametrize(
+    "arch, message",
+    [
+        ("raft_small", "has it, and it is no classifier of images; give one of its classifiers"),
+        ("resnet0", "torchvision.models has no such network"),
+        ("alexnet", "does not take images of 32 px .*too small"),
+        ("inception_v3", "does not take images of 32 px .*greater than actual input"),
+        ("maxvit_t", "not for images of 32 px .*not divisible"),
+        ("vit_h_14", "not for images of 32 px .*indivisible"),
+    ],
+)
+def test_a_network_that_cannot_do_the_job_is_one_line_at_the_start(
+    arch, message, tiny_pack, tmp_path, monkeypatch
+):
+    flags = ["--data", tiny_pack, "--out", tmp_path / "minimum", *TINY, "--arch", arch]
+    with pytest.raises(SystemExit, match=f"^--arch {arch}: .*{message}") as stopped:
+        run(monkeypatch, "train.adam", *flags)
+    assert "\n" not in str(stopped.value) and not (tmp_path / "minimum").exists()
+
+
+def test_trying_a_network_takes_no_draw_and_leaves_it_as_it_is():
+    net = models.build("mobilenet_v3_small", 5, 0).eval()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    state = torch.get_rng_state()
+    assert models.why_not(net, 2, 32, 5) == ""
+    assert torch.equal(torch.get_rng_state(), state) and not net.training
+    assert_same(before, net.state_dict())
+    assert "gives no 2 x 6 logits" in models.why_not(net, 2, 32, 6)
+
+
+def test_squeezenet_s_head_is_a_convolution_and_is_replaced():
+    net = models.build("squeezenet1_1", 7, 0)
+    name, old = models.head(net)
+    assert name == "classifier.1" and old.out_channels == 7
+    body = {key: value for key, value in net.state_dict().items() if not key.startswith(name)}
+    models.replace_head(net, 3, seed=1)
+    first = models.head(net)[1].weight.clone()
+    assert net(torch.rand(2, 3, 32, 32)).shape == (2, 3)
+    assert_same(body, {key: net.state_dict()[key] for key in body})
+    models.replace_head(net, 3, seed=1)
+    assert torch.equal(models.head(net)[1].weight, first)
+    models.replace_head(net, 3, seed=2)
+    assert not torch.equal(models.head(net)[1].weight, first)
