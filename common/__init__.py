@@ -4,6 +4,7 @@ Scripts start as `python -m train.adam` and import for seconds. This file runs b
 and lets Ctrl-C end the process meanwhile, as it ends any program: without a traceback.
 """
 
+import os
 import signal
 import sys
 
@@ -11,3 +12,6 @@ __version__ = "0.2.0"
 
 if sys.argv[0] == "-m" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+# Before HDF5's library starts: our files are locked by common/parts.py, or need no lock.
+os.environ["HDF5_USE_FILE_LOCKING"] = "FALSE"

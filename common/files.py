@@ -5,12 +5,14 @@ checked before libhdf5 sees a byte. Any HDF5 tool opens the file, and a truncate
 flipped bit, is named instead of averaged.
 """
 
+import fcntl
 import hashlib
 import json
 import multiprocessing
 import os
 import re
 import signal
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -21,9 +23,14 @@ from types import GeneratorType
 import h5py
 import numpy as np
 
+from common import parts
+
 USER_BLOCK = 512
 PIECE = 1 << 26  # bytes that one thread hashes at a time
 READ_SIZE = 1 << 20  # bytes that a thread has in memory
+# Where the superblock (version 0) says that a program has the file open for writing.
+OPEN_MARK = slice(20, 24)
+OPENED = bytes([1, 0, 0, 0]), bytes([5, 0, 0, 0])  # for writing; and with readers (SWMR)
 UNITS = {  # of the quantities that results hold
     "accuracy": "fraction",
     "accuracy_relative": "fraction of clean",
@@ -42,6 +49,7 @@ def replace(part: Path, path: Path):
     """Gives the finished file `part` its name `path`: on disk first, then visible, all at once."""
     with open(part, "rb+") as file:
         os.fsync(file.fileno())
+    unfinished.discard(part)  # its name may be another process's as soon as it is free
     os.replace(part, path)
     with suppress(OSError):  # some network file systems know no fsync of a folder
         folder = os.open(path.parent, os.O_RDONLY)
@@ -53,15 +61,20 @@ def replace(part: Path, path: Path):
 def atomic(path: Path) -> Iterator[Path]:
     """Where to write what becomes `path` when the block ends well, and vanishes when it does not.
 
-    SystemExit with one line where the disk is full, the quota used up, or the folder not ours to
-    write.
+    SystemExit with one line where the disk is full, the quota used up, the folder not ours to
+    write, or another process writes the same file; its part is left alone.
     """
-    # Always the same name: the next try overwrites what a kill left, or make sweeps it.
-    part = path.with_name(f".{path.name}.part")
-    unfinished.add(part)
+    part = held = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        part, held = parts.take(path)
+        unfinished.add(part)
         yield part
+        if not parts.keeps(part, held):
+            raise SystemExit(
+                f"{path}: cannot be written (its part was removed meanwhile, or is another "
+                "process's); run make again"
+            )
         replace(part, path)
     except (OSError, RuntimeError) as error:
         number = _errno(error)
@@ -72,9 +85,14 @@ def atomic(path: Path) -> Iterator[Path]:
             "mend that and run make again"
         ) from None
     finally:
-        with suppress(OSError):
-            part.unlink()
+        if part in unfinished and parts.keeps(part, held):
+            with suppress(OSError):
+                part.unlink()
         unfinished.discard(part)
+        if held:
+            # Processes that began meanwhile have the file open too.
+            fcntl.flock(held, fcntl.LOCK_UN)
+            held.close()
 
 
 def _errno(error: Exception) -> int:
@@ -89,7 +107,7 @@ def _errno(error: Exception) -> int:
 def write(path: str | Path) -> Iterator[h5py.File]:
     """An open HDF5 file that becomes `path` when the block ends well, as in `atomic`."""
     with atomic(Path(path)) as part:
-        with h5py.File(part, "w", userblock_size=USER_BLOCK) as file:
+        with h5py.File(part, "w", userblock_size=USER_BLOCK, locking=False) as file:
             yield file
         size, digest = _size_and_digest(part)
         with open(part, "rb+") as file:
@@ -100,41 +118,63 @@ def read(path: str | Path, check: bool = True) -> h5py.File:
     """Opens one of our HDF5 files; SystemExit with one line if it is missing, foreign or damaged.
 
     `check=False` skips the checksum, which reads the whole file, never the comparison of sizes.
+    Where nothing but HDF5's mark of an open file was added, the file is read, with a line.
     """
     path = Path(path)
     try:
         with open(path, "rb") as file:
             header = file.read(USER_BLOCK).rstrip(b"\0").decode("ascii", "replace").split()
+            superblock = file.read(24)
         if len(header) != 3 or header[0] != "basins":
-            raise SystemExit(f"{path}: not a file that basins made; remove it and run make again")
+            raise SystemExit(
+                f"{path}: not a file that basins made; move it away and run make again"
+            )
         _, size, digest = header
-        if str(path.stat().st_size - USER_BLOCK) != size:
-            raise SystemExit(f"{path}: damaged (wrong size); remove it and run make again")
-        if check and _size_and_digest(path)[1] != digest:
-            raise SystemExit(f"{path}: damaged (a byte changed); remove it and run make again")
-        return h5py.File(path, "r")
+        marked = superblock[OPEN_MARK] in OPENED
+        changed = str(path.stat().st_size - USER_BLOCK) != size and "wrong size"
+        if check and not changed and _size_and_digest(path, marked)[1] != digest:
+            changed = "a byte changed"
+        if changed and marked:
+            raise SystemExit(
+                f"{path}: changed by another program that has it open for writing, or had when it "
+                "was killed; close it there, and put back a copy of the file if you have one"
+            )
+        if changed:
+            raise SystemExit(f"{path}: damaged ({changed}); move it away and run make again")
+        if marked:
+            print(
+                f"{path}: whole, but marked as open for writing in another program; close it "
+                'there; if it was killed, h5py.File(path, "r+").close() clears the mark',
+                file=sys.stderr,
+                flush=True,
+            )
+        # No locks: our files never change, and some network file systems have none.
+        return h5py.File(path, "r", locking=False)
     except OSError as error:
         raise SystemExit(f"{path}: {error.strerror or error}") from None
 
 
-def _size_and_digest(path: Path) -> tuple[int, str]:
+def _size_and_digest(path: Path, marked: bool = False) -> tuple[int, str]:
     """Size in bytes and hex sha256 of all that follows the user block.
 
+    `marked`: as if OPEN_MARK were clear.
     A file of several PIECEs is hashed on all cores at once: its digest is that of the pieces'.
     """
     size = os.path.getsize(path) - USER_BLOCK
     starts = range(USER_BLOCK, USER_BLOCK + max(size, 1), PIECE)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        digests = list(pool.map(lambda start: _digest_of_piece(path, start), starts))
+        digests = list(pool.map(lambda start: _digest_of_piece(path, start, marked), starts))
     return size, digests[0] if len(digests) == 1 else sha256(*digests)
 
 
-def _digest_of_piece(path: Path, start: int) -> str:
+def _digest_of_piece(path: Path, start: int, marked: bool) -> str:
     """Hex sha256 of the PIECE bytes from `start` on, or of what there is of them."""
     digest, remaining = hashlib.sha256(), PIECE
     with open(path, "rb") as file:
         file.seek(start)
         while remaining and (data := file.read(min(remaining, READ_SIZE))):
+            if marked and start == USER_BLOCK and remaining == PIECE:
+                data = data[: OPEN_MARK.start] + bytes(4) + data[OPEN_MARK.stop :]
             digest.update(data)
             remaining -= len(data)
     return digest.hexdigest()

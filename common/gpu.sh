@@ -4,11 +4,23 @@
 set -eu
 count=$1
 shift
+busy=75
+command -v flock > /dev/null || { echo "gpu.sh: needs flock, of util-linux; install it" >&2; exit 1; }
 IFS=, read -ra gpus <<< "${CUDA_VISIBLE_DEVICES:-$(seq -s, 0 $((count - 1)))}"
 while :; do
     for gpu in "${gpus[@]:0:count}"; do
-        exec 8> "${TMPDIR:-/tmp}/basins-$(id -u)-gpu-$gpu"
-        if flock -n 8; then CUDA_VISIBLE_DEVICES=$gpu exec "$@"; fi
+        lock=${TMPDIR:-/tmp}/basins-$(id -u)-gpu-$gpu
+        exec 8> "$lock"
+        status=0
+        why=$(flock -n -E $busy 8 2>&1) || status=$?
+        case $status in
+            0) CUDA_VISIBLE_DEVICES=$gpu exec "$@" ;;
+            $busy) ;;
+            *)
+                echo "$lock: cannot be locked (${why##*: }); set TMPDIR to a folder on a disk of this machine" >&2
+                exit 1
+                ;;
+        esac
     done
     sleep 0.2
 done

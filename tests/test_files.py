@@ -1,14 +1,23 @@
 """Files: whole or absent, checked before they are believed, and readable without this project."""
 
+import errno
+import fcntl
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+
 import h5py
 import numpy as np
 import pytest
 import torch
 import torchvision
-from conftest import make_pack, run
+from conftest import ROOT, make_pack, run
 from safetensors.torch import load_file, save_file
 
-from common import files
+from common import files, parts
 from common.images import packs
 from common.networks import models
 
@@ -129,3 +138,201 @@ def test_a_large_file_is_hashed_in_pieces_and_every_byte_counts(tmp_path, monkey
         (tmp_path / "large.h5").write_bytes(changed)
         with pytest.raises(SystemExit, match="a byte changed"):
             files.read(tmp_path / "large.h5")
+
+
+def no_locks(*_):
+    """flock on a file system that has no locks."""
+    raise OSError(errno.ENOLCK, "No locks available")
+
+
+WRITER = """
+import fcntl, sys
+from common import files
+def no_locks(*_):
+    raise OSError(37, "No locks available")
+if sys.argv[2] == "without locks":
+    fcntl.flock = no_locks
+with files.write(sys.argv[1]) as file:
+    file["by"] = "the first"
+    print("writing", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def begun_writing(path, locks="with locks", **environment):
+    """A process that writes the file `path`, and finishes it when it is told to go on."""
+    writer = subprocess.Popen(
+        [sys.executable, "-c", WRITER, path, locks],
+        cwd=ROOT,
+        env=os.environ | environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert writer.stdout.readline() == "writing\n"
+    return writer
+
+
+@pytest.mark.parametrize("locks", ["with locks", "without locks"])
+def test_of_two_writers_of_one_file_the_second_leaves_the_first_alone(locks, tmp_path, monkeypatch):
+    first = begun_writing(tmp_path / "x.h5", locks)
+    if locks == "without locks":
+        monkeypatch.setattr(fcntl, "flock", no_locks)
+    monkeypatch.setattr(parts, "PATIENCE", 0)
+    said = "x.h5: .*process.* is writing this file; wait for it"
+    with pytest.raises(SystemExit, match=said), files.write(tmp_path / "x.h5"):
+        raise AssertionError("it began")
+    assert first.communicate("go on\n", timeout=60) and first.returncode == 0
+    with files.read(tmp_path / "x.h5") as file:
+        assert file["by"].asstr()[()] == "the first"
+    assert [path.name for path in tmp_path.iterdir()] == ["x.h5"]
+
+
+@pytest.mark.parametrize("locks", ["with locks", "without locks"])
+def test_a_part_that_a_kill_left_is_taken_over(locks, tmp_path, monkeypatch):
+    killed = begun_writing(tmp_path / "x.h5", locks)
+    killed.kill()
+    killed.communicate(timeout=60)
+    (part,) = tmp_path.iterdir()
+    assert part.name.endswith(".part") and parts.abandoned(part)
+    if locks == "without locks":
+        monkeypatch.setattr(fcntl, "flock", no_locks)
+    with files.write(tmp_path / "x.h5") as file:
+        file["by"] = "the second"
+    assert [path.name for path in tmp_path.iterdir()] == ["x.h5"]
+
+
+def test_a_part_in_work_is_not_abandoned(tmp_path):
+    with files.atomic(tmp_path / "x.txt") as part:
+        assert not parts.abandoned(part)
+        part.write_text("whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.txt"]
+
+
+def test_without_locks_a_part_of_another_machine_is_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    other = tmp_path / ".x.h5@another.machine@1.part"
+    other.write_text("hours of work")
+    with files.write(tmp_path / "x.h5") as file:
+        file["a"] = 1
+    assert other.read_text() == "hours of work" and not parts.abandoned(other)
+    files.read(tmp_path / "x.h5").close()
+    dead = tmp_path / f".y.h5@{platform.node()}@{2**22 + 1}.part"  # above any process's number
+    dead.touch()
+    with pytest.raises(RuntimeError), files.write(tmp_path / "y.h5"):
+        raise RuntimeError
+    assert sorted(path.name for path in tmp_path.iterdir()) == [other.name, "x.h5"]
+
+
+def test_a_part_that_was_swept_and_begun_by_another_is_theirs(tmp_path):
+    """Neither published half written, nor removed."""
+    with pytest.raises(SystemExit, match="x.h5: cannot be written"):
+        with files.atomic(tmp_path / "x.h5") as part:
+            part.unlink()
+            theirs = begun_writing(tmp_path / "x.h5")
+    assert part.exists() and not (tmp_path / "x.h5").exists()
+    theirs.communicate("go on\n", timeout=60)
+    files.read(tmp_path / "x.h5").close()
+
+
+def test_a_library_may_put_another_file_in_place_of_the_part(tmp_path):
+    """safetensors does: it writes beside, and renames."""
+    with files.atomic(tmp_path / "x") as part:
+        (tmp_path / "beside").write_text("whole")
+        (tmp_path / "beside").rename(part)
+    assert (tmp_path / "x").read_text() == "whole"
+    with pytest.raises(RuntimeError), files.atomic(tmp_path / "y") as part:
+        (tmp_path / "beside").write_text("half")
+        (tmp_path / "beside").rename(part)
+        raise RuntimeError
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_hdf5_s_own_locks_are_not_used_whatever_the_environment_says(tmp_path):
+    writer = begun_writing(tmp_path / "x.h5", HDF5_USE_FILE_LOCKING="TRUE")
+    writer.communicate("go on\n", timeout=60)
+    assert writer.returncode == 0
+    with open(tmp_path / "x.h5", "rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # a viewer's
+        files.read(tmp_path / "x.h5").close()
+
+
+VIEWER = """
+import h5py, sys
+file = h5py.File(sys.argv[1], "r+")
+if sys.argv[2] == "changes it":
+    file["loss"][0] = 7
+    file.flush()
+print("open", flush=True)
+sys.stdin.readline()
+"""
+
+
+def viewed(path, does="looks"):
+    """A process that holds a file open for writing."""
+    viewer = subprocess.Popen(
+        [sys.executable, "-c", VIEWER, path, does],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert viewer.stdout.readline() == "open\n"
+    return viewer
+
+
+@pytest.mark.parametrize("end", [None, signal.SIGKILL])
+def test_a_file_that_a_viewer_has_open_is_whole_and_said_to_be_open(end, curves, capfd):
+    before = curves.read_bytes()
+    viewer = viewed(curves)
+    if end:
+        viewer.send_signal(end)
+        viewer.wait()
+    assert curves.read_bytes() != before
+    with files.read(curves) as file:
+        assert file["loss"][:].tolist() == [0, 0, 0]
+    said = capfd.readouterr().err
+    assert said.count("\n") == 1 and "curves.h5: whole, but marked as open for writing" in said
+    assert "damaged" not in said and "move it" not in said
+    viewer.communicate("\n", timeout=60)
+    if end:
+        h5py.File(curves, "r+").close()  # as the line says
+    assert curves.read_bytes() == before
+
+
+def test_a_file_that_a_viewer_changes_is_named_with_the_cause(curves):
+    viewer = viewed(curves, "changes it")
+    with pytest.raises(SystemExit, match="curves.h5: changed by another program that has it open"):
+        files.read(curves)
+    viewer.communicate("\n", timeout=60)
+    with pytest.raises(SystemExit, match="damaged"):
+        files.read(curves)
+
+
+@pytest.mark.parametrize(
+    "flock, said",
+    [
+        (
+            "echo 'flock: 8: No locks available' >&2; exit 71",
+            "cannot be locked (No locks available",
+        ),
+        (None, "cannot be locked"),  # there is no flock
+    ],
+)
+def test_gpu_sh_tells_that_it_cannot_lock_from_busy(flock, said, tmp_path):
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in "bash", "id", "seq", "sleep":
+        (tools / name).symlink_to(shutil.which(name))
+    if flock:
+        (tools / "flock").write_text(f"#!/bin/sh\n{flock}\n")
+        (tools / "flock").chmod(0o755)
+    tried = subprocess.run(
+        ["bash", "common/gpu.sh", "1", "echo", "ran"],
+        cwd=ROOT,
+        env={"PATH": str(tools), "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert tried.returncode == 1 and tried.stdout == ""
+    assert tried.stderr.count("\n") == 1 and said in tried.stderr

@@ -16,7 +16,7 @@ from conftest import MEASUREMENTS, ROOT, run, words
 import common
 
 SCRIPTS = "train", "eval", "finetune"
-GROUND = "cli", "devices", "files", "provenance", "replay", "seeds", "settings"
+GROUND = "cli", "devices", "files", "parts", "provenance", "replay", "seeds", "settings"
 # What a folder may import of common/, beside itself and the ground floor.
 BELOW = {
     "common/images": set(),
@@ -28,7 +28,7 @@ BELOW = {
 SCRIPTS_OF_COMMON = {"check.py": {"networks"}, "graph.py": {"making"}}
 # What make runs, with any Python, before there is an environment.
 WITH_PYTHON_ALONE = (
-    *("common/graph.py", "common/settings.py"),
+    *("common/graph.py", "common/parts.py", "common/settings.py"),
     *(f"common/making/{name}.py" for name in ("study", "words", "plan", "journal", "recipe")),
 )
 
