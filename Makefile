@@ -46,7 +46,7 @@ FINETUNE =
 REPORT =
 DETERMINISTIC =
 
-# What `make tune` tries on the val split, with the flags of TUNE besides.
+# What `make tune` tries on the val split. TUNE: more flags of its pretraining.
 TUNE_METHODS = adam@lr_3e-4,1e-3,3e-3@batch-size_64,256 \
                noisy_adam@sigma_0.03,0.05,0.1@lr_3e-4,1e-3,3e-3@batch-size_64,256 \
                swa@swa-lr_2e-4,5e-4@lr_3e-4,1e-3,3e-3@batch-size_64,256

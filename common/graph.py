@@ -44,7 +44,6 @@ LOOKING = ("plan", "check", "help")
 ALONE = {"plan", "clean"}
 SCRIPTS = ("train.", "eval.", "finetune.")
 PARTIAL = "flags/report-partial"  # the arguments of a report on what is there
-OWN_PYTHON = ".venv/bin/python"
 NEEDED = ("torch", "torchvision", "numpy", "h5py", "safetensors")
 TEMPORARY = ".temporary.mk"  # of a makefile that make removes as soon as it has read it
 
@@ -84,10 +83,10 @@ def source_of(study: Study, name: str, variable: str) -> list[str]:
     flags = study.words.flags(variable)
     folder = study.words[f"FOLDER_{name}"]  # the variable in which people name it
     kept = Path(study.flags_file(f"prepare-{name}"))
-    if folder and not study.words[folder] and kept.exists():
-        return shlex.split(kept.read_text())
     if not flags:
         raise SystemExit(f"{variable} is empty; it says what data/{name}.h5 is made of")
+    if folder and not study.words[folder] and kept.exists():
+        return [*shlex.split(kept.read_text())[:1], *flags[1:]]
     if not flags[0]:  # '', a folder that nobody named
         raise SystemExit(
             f"PROFILE={study.words['PROFILE']} needs {folder or variable}=folder with "
@@ -133,8 +132,8 @@ def training(pack: str, folder: str, minimum: Minimum) -> list[str]:
 
 
 def same_run(target: str, weights: str, hint: str = "") -> Rule:
-    """What the run that made the weights wrote before them. It is touched, or make would take it
-    for older than the weights, and so for out of date, for ever.
+    """training.h5, or another minimum, which the run that made the weights wrote before them. It is
+    touched, or make would take it for older than the weights, and so for out of date, for ever.
     """
     missing = (
         f"{target}: missing, although {weights} is there; {hint}move that away and run make again"
@@ -211,7 +210,7 @@ def finetuned(
 def tuning(study: Study) -> Iterator[Rule]:
     """Settings that `make tune` tries on val: seed 0, finetuning from the first minimum."""
     pack, tune = study.at("data/pretrain.h5"), study.words.flags("TUNE")
-    for setting in study.words.settings("TUNE_METHODS", "train"):
+    for setting in study.words.settings_of("TUNE_METHODS", "train"):
         method, minimum = settings.method(setting), Minimum(setting, 0)
         folder = study.at("tune", minimum.name)
         stage, weights = f"tune-{method}", f"{folder}/weights.safetensors"
@@ -225,7 +224,7 @@ def tuning(study: Study) -> Iterator[Rule]:
             setting,
         )
         yield same_run(f"{folder}/training.h5", weights)
-    for mode in study.words.settings("TUNE_MODES", "finetune") if study.tasks else []:
+    for mode in study.words.settings_of("TUNE_MODES", "finetune") if study.tasks else []:
         stage = f"tune-finetune-{settings.method(mode)}"
         flags = ["--runs", study.words["TUNE_RUNS"], *finetuning_flags(study, mode)]
         study.set_flags(stage, [*flags, "--measure-on", "val"])
@@ -309,9 +308,11 @@ def rules(study: Study) -> list[Rule]:
     return [*checks, *made, page, *tuned, tuning_table(study, tuned), report_alone(study)]
 
 
-def makefile(study: Study, made: list[Rule], goals: list[str], flags: str) -> Iterator[str]:
-    """The text that make reads, started with `flags`. `$(run)` and `$(on)`, who runs a command and
-    where, are in common/machine.mk.
+def makefile(
+    study: Study, made: list[Rule], goals: list[str], flags: str, steps: list[plan.Step]
+) -> Iterator[str]:
+    """The text that make reads, started with `flags`, and about to take `steps`. `$(run)` and
+    `$(on)`, who runs a command and where, are in common/machine.mk.
     """
     yield f"# The rules of {study.folder}, which common/graph.py wrote for make."
     if not any(word.startswith("-j") for word in flags.split()):
@@ -321,16 +322,16 @@ def makefile(study: Study, made: list[Rule], goals: list[str], flags: str) -> It
     targets = " ".join(rule.target for rule in made if rule.target != "report")
     yield "# Files are written whole or not at all: none is make's to delete."
     yield f".PRECIOUS: {targets}\n"
-    # Flags that were not understood are not kept: with the former ones, all is as it was.
+    # Changed flags lie in flags/new; after the rehearsal they are moved to their place, and what
+    # they are of is made. Flags that are refused change nothing.
     rehearsals = {rule.stage: rule.rehearsal for rule in made}
     for stage in study.flags:
         if plan.flags_changed(study.flags_file(stage), study.flags[stage]):
             new, before = study.at("flags/new", stage), rehearsals.get(stage, "")
             yield f"{study.flags_file(stage)}: FORCE | {before}\n\t@mv {new} $@\n"
-    steps = plan.steps(study, made, targets_of(study, made, goals), "B" in letters(flags))
     reasons = {step.rule.target: step.reason for step in steps}
     for rule in made:
-        yield text(study, rule, rehearsed=bool(reasons.get(rule.target)))
+        yield text(study, rule, will_be_made=bool(reasons.get(rule.target)))
     page = study.at("report/index.html")
     # A target with a recipe is never up to date for make -q.
     yield f"all: {page}" + ("" if "q" in letters(flags) else f"\n\t@echo 'report: {page}'")
@@ -341,8 +342,8 @@ def makefile(study: Study, made: list[Rule], goals: list[str], flags: str) -> It
             yield f"\t@echo {shlex.quote(line)}".replace("$", "$$")
 
 
-def text(study: Study, rule: Rule, rehearsed: bool) -> str:
-    """One rule as make reads it; `rehearsed`: only after its rehearsal."""
+def text(study: Study, rule: Rule, will_be_made: bool) -> str:
+    """One rule as make reads it; its rehearsal comes first, where it will be made."""
     needs, command = [*rule.needs], rule.command
     if rule.stage:
         needs.append(study.flags_file(rule.stage))
@@ -351,7 +352,7 @@ def text(study: Study, rule: Rule, rehearsed: bool) -> str:
         flags = "" if rule.listed else study.flags[rule.stage]
         command = f"{shlex.join(command)} {flags}".strip().replace("$", "$$")
         command = f"$({'show' if rule.shown else 'run'}) {about} $(on) {command}"
-    before = f"$(ready) {rule.rehearsal if rehearsed else ''}".strip()
+    before = f"$(ready) {rule.rehearsal if will_be_made else ''}".strip()
     return f"{rule.target}: {' '.join(needs)} | {before}\n\t{command}\n"
 
 
@@ -396,7 +397,7 @@ def check_profile(given: words.Words):
 
 
 def letters(flags: str) -> str:
-    """The flags of make that are one letter, of its MAKEFLAGS: "kn" of "kn -j2 --no-print"."""
+    """The flags of make that are one letter: "kn" of the MAKEFLAGS "kn -j2 --no-builtin-rules"."""
     return "" if flags.startswith("-") else flags.split(" ")[0]
 
 
@@ -406,12 +407,11 @@ def takes_folder(study: Study, goals: list[str], flags: str) -> bool:
     return not looks and not (goals == ["report"] and study.words.switch("PARTIAL"))
 
 
-def take_folder(study: Study, made: list[Rule], goals: list[str], flags: str):
+def take_folder(study: Study, goals: list[str], steps: list[plan.Step]):
     """Takes the folder for this make, and notes there what it sets out to do."""
     journal.lock(study.folder, " ".join(goals), os.getppid())
     for path in Path(study.folder).rglob(".*.part"):
         path.unlink()
-    steps = plan.steps(study, made, targets_of(study, made, goals), "B" in letters(flags))
     for line in plan.made_again(steps):
         print(f"{study.folder}: {line}", file=sys.stderr)  # stdout is for make
     stages = [step.rule.stage for step in steps if step.rule.stage]
@@ -447,9 +447,9 @@ def check_folder(folder: str):
 
 
 def check_environment(python: str):
-    """SystemExit where the Python that people gave lacks what every script needs."""
+    """SystemExit where the Python that people gave, "" for none, lacks what every script needs."""
     missing = [name for name in NEEDED if not find_spec(name)]
-    if python != OWN_PYTHON and missing:
+    if python and missing:
         raise SystemExit(
             f"PYTHON={python}: lacks {', '.join(missing)}; give an environment that has what "
             "requirements.txt lists, or none: then .venv is made"
@@ -477,7 +477,7 @@ def main():
     goals = goals.split() or ["help"]
     given = words.read(typed, values)
     check_profile(given)
-    words.check_names(given, [*MAKEFILES, PROFILE.format(given["PROFILE"])])
+    words.check_names(given, MAKEFILES, PROFILE.format(given["PROFILE"]))
     words.check_values(given)
     if goals == ["help"]:
         return
@@ -487,16 +487,19 @@ def main():
     made = rules(study)
     check_goals(goals, made, study)
     check_layout(study.folder)
+    steps = plan.steps(study, made, targets_of(study, made, goals), "B" in letters(flags))
     path = Path(study.at("graph.mk"))
     if takes_folder(study, goals, flags):
         check_folder(study.folder)
         check_environment(given["PYTHON"])
-        take_folder(study, made, goals, flags)
+        take_folder(study, goals, steps)
     else:
-        path = Path(tempfile.mkstemp(suffix=TEMPORARY)[1])
+        # make cannot include a file with a blank in its name.
+        place = "/tmp" if " " in tempfile.gettempdir() else None
+        path = Path(tempfile.mkstemp(suffix=TEMPORARY, dir=place)[1])
         if goals == ["report"] and not {"n", "q"} & set(letters(flags)):
             write(Path(study.at(PARTIAL)), [study.flags["report"]])
-    write(path, makefile(study, made, goals, flags))
+    write(path, makefile(study, made, goals, flags, steps))
     print(path)
 
 

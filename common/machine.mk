@@ -12,8 +12,8 @@ MAKEFLAGS += --no-builtin-rules
 # One word for the shell, whatever is in it.
 quoted = '$(subst ','\'',$1)'
 
-# What was typed is taken as it stands: its text ($(value …)) becomes its value, so that make does
-# not take a $ in the name of a folder for a variable, nor $(shell …) for a command.
+# What was typed is taken as it stands: its text ($(value …)) becomes its value. Else make would
+# take IMAGENET='/data/my $x' for "/data/my " and the value of x, and run a $(shell …) in it.
 typed := $(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $v))),$v))
 $(foreach v,$(typed),$(eval override $v := $$(value $v)))
 
@@ -51,9 +51,13 @@ ifeq ($(TMPDIR)$(shell test -w /tmp || echo no),no)
 export TMPDIR := $(shell mkdir -p $(cache) 2> /dev/null && echo $(cache))
 endif
 
+# Scripts find their modules in this folder, also where PYTHONSAFEPATH is set for other programs.
+export PYTHONSAFEPATH :=
+
 # on: what a command begins with: the GPU it gets, who launches it, Python.
 # run: common/making/recipe.py, which runs a command and says what it is; show: and what it prints.
 verbose := $(filter 1 yes,$(V))
+unexport SHOW MAKE_PROCESS
 on = $(if $(GPUS),bash common/gpu.sh $(GPUS)) $(LAUNCH) $(interpreter)
 run = $(if $(verbose),SHOW=1 ,@)$(python) -m common.making.recipe
 show = $(if $(verbose),,@)SHOW=1 $(python) -m common.making.recipe
@@ -63,11 +67,13 @@ show = $(if $(verbose),,@)SHOW=1 $(python) -m common.making.recipe
 ifneq ($(filter-out setup lint quick test test-full bench container,$(or $(MAKECMDGOALS),help)),)
 capitals := A% B% C% D% E% F% G% H% I% J% K% L% M% N% O% P% Q% R% S% T% U% V% W% X% Y% Z%
 assigned := $(foreach v,$(filter $(capitals),$(.VARIABLES)),$(if $(filter file,$(origin $v)),$v))
-values := $(foreach v,$(assigned) $(typed),$(call quoted,$v=$($v)))
+# 'METHODS=adam swa' 'SEEDS=0 1' …; PYTHON only where people gave it.
+values := $(foreach v,$(assigned) $(filter-out PYTHON,$(typed)),$(call quoted,$v=$($v)))
+values += $(call quoted,PYTHON=$(if $(ready),,$(PYTHON)))
 given := $(call quoted,$(MAKEFLAGS)) $(call quoted,$(MAKECMDGOALS)) $(call quoted,$(typed)) $(values)
 # Before 4.4 make exports nothing to $(shell …).
 temporary := $(if $(TMPDIR),env TMPDIR=$(call quoted,$(TMPDIR)))
-answer := $(shell $(python) -c '$(old)' && exec $(temporary) $(python) -m common.graph $(given))
+answer := $(shell unset PYTHONSAFEPATH; $(python) -c '$(old)' && exec $(temporary) $(python) -m common.graph $(given))
 ifneq ($(.SHELLSTATUS),0)
 missing := $(if $(filter 126 127,$(.SHELLSTATUS)),there is no Python at $(python))
 $(error $(or $(answer),$(missing),common/graph.py failed))

@@ -5,6 +5,7 @@ in one line, and that nothing which people type is run.
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -197,7 +198,11 @@ def test_any_single_file_is_a_target(folder):
         ("SEEDS=a", "SEEDS=a: a is not a whole number of 0 or more, nor a range such as 0-5"),
         ("SEEDS=", "SEEDS=: no seed; give 0, or 0-5"),
         ("SEEDS=0-2 1", "SEEDS=0-2 1: a seed stands there twice"),
-        ("SEEDS=3-1", "SEEDS=3-1: no seed; give 0, or 0-5"),
+        ("SEEDS=0 3-1", "SEEDS=0 3-1: 3-1: ends before it begins"),
+        ("SEEDS=0-99999", "SEEDS=0-99999: 0-99999: seeds are below 10000"),
+        ("SEEDS=99999999999", "SEEDS=99999999999: 99999999999: seeds are below 10000"),
+        ("SECONDS=20", "SECONDS=20: write KIND:SECONDS, such as pretrain:20"),
+        ("TASKS=pretrain", "TASKS=pretrain: the pack of pretraining has this name"),
         ("RUNS=0", "RUNS=0: not a whole number of 1 or more"),
         ("RUNS=two", "RUNS=two: not a whole number of 1 or more"),
         ("EPOCHS=-1", "EPOCHS=-1: not a whole number of 1 or more"),
@@ -208,7 +213,10 @@ def test_any_single_file_is_a_target(folder):
         ("PROFILE=papr", "PROFILE=papr: no such profile; did you mean paper?"),
         ("PROFILE=huge", "PROFILE=huge: no such profile; there are demo, paper, small, smoke"),
         ("TRAIN_smm=--x", "TRAIN_smm: there is no train/smm.py; did you mean TRAIN_swa?"),
-        ("TASK_digit=glyphs:digits", "TASK_digit: TASKS has no such word; did you mean digits?"),
+        (
+            "TASK_digit=glyphs:digits",
+            "TASK_digit: TASKS has no such word; did you mean TASK_digits?",
+        ),
         ("TASKS=digits words", "TASK_words is empty; it says what data/words.h5 is made of"),
         ("LADDERS=lr", "LADDER_lr=: a ladder has rungs, two or more"),
         ("TRAIN=--lr '1e-3", "TRAIN=--lr '1e-3: no closing quotation"),
@@ -226,6 +234,46 @@ def test_any_single_file_is_a_target(folder):
 )
 def test_what_nothing_knows_is_one_line(typed, line, folder):
     assert refused(typed, folder=folder) == line
+
+
+def project(folder):
+    """A copy of what make needs, without an environment."""
+    folder.mkdir(exist_ok=True)
+    shutil.copy(ROOT / "Makefile", folder)
+    for name in "common", "train", "eval", "finetune", "profiles":
+        shutil.copytree(ROOT / name, folder / name)
+    return folder
+
+
+def test_a_word_of_a_profile_that_nothing_reads_is_one_line(tmp_path):
+    own = project(tmp_path / "project")
+    profile = own / "profiles/mine.mk"
+    profile.write_text("SIZE = 32\nPRETRAIN_DATA = glyphs:letters --image-size $(SIZE)\n")
+    command = ["make", "-n", "all", "PROFILE=mine", "TASK_digits=glyphs:digits", "PYTHON=python"]
+    assert subprocess.run(command, cwd=own, capture_output=True).returncode == 0
+    profile.write_text("METHOD = adam\nPRETRAIN_DATA = glyphs:letters\n")
+    asked = subprocess.run(command, cwd=own, capture_output=True, text=True)
+    assert "profiles/mine.mk: METHOD: no such variable; did you mean METHODS?" in asked.stderr
+
+
+def test_the_graph_is_written_before_there_is_an_environment(tmp_path):
+    """As in a fresh clone, where Python has nothing but itself."""
+    own = project(tmp_path / "project")
+    bare(tmp_path / "bin/python3")
+    path = f"{tmp_path}/bin:{os.environ['PATH']}"
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHON"} | {"PATH": path}
+    command = ["make", "artifacts/demo/flags/report"]
+    done = subprocess.run(command, cwd=own, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert (own / "artifacts/demo/flags/report").exists() and not (own / ".venv").exists()
+
+
+def bare(path):
+    """A Python without any package, as a program."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f'#!/bin/sh\nexec {sys._base_executable} -S -E "$@"\n')
+    path.chmod(0o755)
+    return path
 
 
 def test_a_goal_that_nothing_knows_is_one_line(folder):
@@ -326,11 +374,9 @@ def test_a_study_does_not_lie_in_another(folder):
 
 
 def test_an_environment_without_the_requirements_is_one_line(tmp_path, folder):
-    bare = tmp_path / "python"
-    bare.write_text(f'#!/bin/sh\nexec {sys._base_executable} -S -E "$@"\n')
-    bare.chmod(0o755)
-    line = refused(f"PYTHON={bare}", folder=folder)
-    assert line.startswith(f"PYTHON={bare}: lacks torch, torchvision, numpy, h5py, safetensors; ")
+    python = bare(tmp_path / "bin/python")
+    line = refused(f"PYTHON={python}", folder=folder)
+    assert line.startswith(f"PYTHON={python}: lacks torch, torchvision, numpy, h5py, safetensors; ")
 
 
 def test_a_report_on_a_part_asks_for_no_lock_and_counts_for_nothing(folder):

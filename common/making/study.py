@@ -39,15 +39,17 @@ class Study:
     def __post_init__(self):
         self.folder = os.path.normpath(self.words["A"])
         self.seeds = self.words.seeds()
-        self.methods = self.words.settings("METHODS", "train")
+        self.methods = self.words.settings_of("METHODS", "train")
         self.ladders = {
-            name: self.words.settings(f"LADDER_{name}", "train")
+            name: self.words.settings_of(f"LADDER_{name}", "train")
             for name in self.words.names("LADDERS")
         }
-        self.paired = self.words.settings("PAIRED", "train")
+        self.paired = self.words.settings_of("PAIRED", "train")
         self._check()
         self.tasks = self.words.names("TASKS")
-        self.modes = self.words.settings("MODES", "finetune")
+        if "pretrain" in self.tasks:
+            raise SystemExit("TASKS=pretrain: the pack of pretraining has this name")
+        self.modes = self.words.settings_of("MODES", "finetune")
         self.comparisons = self.words.files("COMPARISONS", "eval")
         self.volumes = {  # of a passport
             "passport": self.words.files("MEASUREMENTS", "eval"),

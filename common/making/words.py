@@ -14,14 +14,14 @@ from pathlib import Path
 from common import settings
 
 ASSIGNMENT = re.compile(r"^(?:export |override )*([A-Z]\w*) *[:?+]?=", re.MULTILINE)
-RANGE = re.compile(r"(\d+)-(\d+)")
+RANGE = re.compile(r"([0-9]+)(?:-([0-9]+))?")  # a number, or a range
 NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)  # of a module, and of a task
 # Make and the shell take a path of these as it stands.
-PLACE = re.compile(r"[\w./+,@-]+")
+PLACE = re.compile(r"[\w./+,][\w./+,@-]*")
 # A variable that begins like this ends with the name of a file in the folder (TRAIN_swa).
 OF_FILES = {"TRAIN_": "train", "MEASURE_": "eval", "COMPARE_": "eval", "FINETUNE_": "finetune"}
 # And like this, with a word of another variable (TASK_digits).
-OF_WORDS = {"TASK_": "TASKS", "LADDER_": "LADDERS"}
+OF_WORDS = {"TASK_": "TASKS", "LADDER_": "LADDERS", "FOLDER_": "TASKS"}
 FOLDERS = ("IMAGENET", "CIFAR")  # people's own images
 SOURCES = ("PRETRAIN_DATA", "TASK_")  # what packs are made of
 MOST_SEEDS = 10_000
@@ -73,23 +73,24 @@ class Words:
         seeds = []
         for word in self.each("SEEDS"):
             ends = RANGE.fullmatch(word)
-            if ends and int(ends[2]) >= MOST_SEEDS:
-                raise SystemExit(f"SEEDS={self['SEEDS']}: seeds are below {MOST_SEEDS}")
-            elif ends:
-                seeds += range(int(ends[1]), int(ends[2]) + 1)
-            elif re.fullmatch(r"[0-9]+", word):
-                seeds.append(int(word))
-            else:
+            if not ends:
                 raise SystemExit(
                     f"SEEDS={self['SEEDS']}: {word} is not a whole number of 0 or more, nor a "
                     "range such as 0-5"
                 )
+            first, last = int(ends[1]), int(ends[2] or ends[1])
+            if last < first or last >= MOST_SEEDS:
+                problem = (
+                    "ends before it begins" if last < first else f"seeds are below {MOST_SEEDS}"
+                )
+                raise SystemExit(f"SEEDS={self['SEEDS']}: {word}: {problem}")
+            seeds += range(first, last + 1)
         if not seeds or len(set(seeds)) < len(seeds):
             problem = "a seed stands there twice" if seeds else "no seed; give 0, or 0-5"
             raise SystemExit(f"SEEDS={self['SEEDS']}: {problem}")
         return seeds
 
-    def settings(self, name: str, folder: str) -> list[str]:
+    def settings_of(self, name: str, folder: str) -> list[str]:
         """The settings that a variable names, each a file of `folder` with flags of its own."""
         result = []
         for word in self.each(name):
@@ -149,28 +150,38 @@ def read(typed: str, values: list[str]) -> Words:
     return Words(dict(value.split("=", 1) for value in values), set(typed.split()))
 
 
-def check_names(words: Words, makefiles: list[str]):
-    """SystemExit where a variable was typed that neither `makefiles` nor a file knows."""
-    known = {
-        name
-        for path in makefiles
-        if Path(path).is_file()
-        for name in ASSIGNMENT.findall(Path(path).read_text())
-    }
-    for name in sorted(words.typed - known):
-        prefix = name[: name.find("_") + 1]
-        if prefix in OF_FILES:
-            word, folder = name.removeprefix(prefix), OF_FILES[prefix]
-            if word not in modules(folder):
-                hint = nearest(name, [f"{prefix}{each}" for each in modules(folder)])
-                raise SystemExit(f"{name}: there is no {folder}/{word}.py{hint}")
-        elif prefix in OF_WORDS:
-            of = words[OF_WORDS[prefix]].split()
-            if name.removeprefix(prefix) not in of:
-                raise SystemExit(f"{name}: {OF_WORDS[prefix]} has no such word{nearest(name, of)}")
-        else:
-            hint = nearest(name, known) or "; make help lists them"
-            raise SystemExit(f"{name}: no such variable{hint}")
+def assigned(path: str) -> set[str]:
+    """The variables that a makefile assigns."""
+    return set(ASSIGNMENT.findall(Path(path).read_text()))
+
+
+def check_names(words: Words, makefiles: list[str], profile: str):
+    """SystemExit where a variable was typed, or stands in the profile, that nothing knows."""
+    known = {name for path in makefiles for name in assigned(path)}
+    read = set(re.findall(r"\$\((\w+)\)", Path(profile).read_text()))  # by the profile itself
+    for name in sorted(assigned(profile) - known - read):
+        check_name(words, name, known, f"{profile}: ")
+    for name in sorted(words.typed - known - assigned(profile)):
+        check_name(words, name, known | assigned(profile))
+
+
+def check_name(words: Words, name: str, known: set[str], where: str = ""):
+    """SystemExit where a variable is not one that ends with the name of a file, or of a word."""
+    prefix = name[: name.find("_") + 1]
+    if prefix in OF_FILES:
+        word, folder = name.removeprefix(prefix), OF_FILES[prefix]
+        if word not in modules(folder):
+            hint = nearest(name, [f"{prefix}{each}" for each in modules(folder)])
+            raise SystemExit(f"{where}{name}: there is no {folder}/{word}.py{hint}")
+    elif prefix in OF_WORDS:
+        of = words[OF_WORDS[prefix]].split()
+        of += ["pretrain"] if prefix == "FOLDER_" else []  # a pack, and no task
+        if name.removeprefix(prefix) not in of:
+            hint = nearest(name, [f"{prefix}{word}" for word in of])
+            raise SystemExit(f"{where}{name}: {OF_WORDS[prefix]} has no such word{hint}")
+    else:
+        hint = nearest(name, known) or "; make help lists them"
+        raise SystemExit(f"{where}{name}: no such variable{hint}")
 
 
 def check_values(words: Words):
@@ -180,6 +191,9 @@ def check_values(words: Words):
     for name in "JOBS", "GPUS":  # empty: as the machine allows
         if words[name]:
             words.number(name)
+    for word in words.each("SECONDS"):
+        if not re.fullmatch(r"[a-z]+:[0-9.]+", word):
+            raise SystemExit(f"SECONDS={word}: write KIND:SECONDS, such as pretrain:20")
     if not PLACE.fullmatch(words["A"]):
         raise SystemExit(
             f"A={words['A']}: make cannot work in a folder of this name; "
