@@ -6,6 +6,8 @@ status 1. A traceback is for bugs.
 """
 
 import argparse
+import codecs
+import io
 import math
 import os
 import signal
@@ -32,7 +34,8 @@ BESIDE_A_SETTING = {
 class Parser(argparse.ArgumentParser):
     """argparse with the defaults shown by --help, and errors of one line (status 2).
 
-    Making one starts a script: from here on SIGINT and SIGTERM end the process at once. A script
+    Making one starts a script: from here on SIGINT and SIGTERM end the process at once, and
+    printing never fails, whatever characters a locale or PYTHONIOENCODING leaves it. A script
     runs whole in one process; where torchrun started several, all but rank 0 end here with status
     0. `every_rank` is for pretraining, which divides its batches between them.
     """
@@ -40,6 +43,9 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, doc: str, every_rank: bool = False):
         if not every_rank and "MASTER_ADDR" in os.environ and os.environ.get("RANK", "0") != "0":
             raise SystemExit(0)
+        for stream in sys.stdout, sys.stderr:
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="printable")
         super().__init__(description=doc, formatter_class=_Formatter, allow_abbrev=False)
         self.blamed = self.prog  # whose flags an error is about
         sys.excepthook = _explain
@@ -68,6 +74,19 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message):
         self.exit(2, f"{self.blamed}: {message} (--help lists the flags)\n")
+
+
+def _printable(error: UnicodeError) -> tuple[str | bytes, int]:
+    """What stands for characters that a stream's encoding lacks: bytes of a file's name for what
+    they are, all else as \\u2013, so that a number keeps its minus sign.
+    """
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.backslashreplace_errors(error)
+
+
+codecs.register_error("printable", _printable)
 
 
 def _stop(number, frame):

@@ -65,3 +65,78 @@ def test_a_script_without_git_says_unknown(tmp_path):
         [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (0, "") and done.stdout == "unknown\n"
+
+
+DRAW = """
+import hashlib
+import numpy as np
+from eval.report import figures
+one = np.array([1.0])
+panel = figures.Panel(["adam"], one, one, one, one, "x_1 $", "y: 50 %", title="−0.5")
+figure = figures.scatter([[panel]], figures.styles(["adam"]))
+print(hashlib.sha256(figures.svg(figure).encode() + figures.pdf(figure)).hexdigest())
+"""
+
+
+def python(code, cwd=ROOT, **environment):
+    """What a Python prints of `code`, in an environment of which these are changed."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_a_notebook_s_backend_and_a_person_s_matplotlibrc_leave_the_figures_as_they_are(tmp_path):
+    plain = python(DRAW)
+    for backend in "module://matplotlib_inline.backend_inline", "no such backend", "":
+        assert python(DRAW, MPLBACKEND=backend) == plain
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "matplotlibrc").write_text("text.usetex: True\nfont.size: 20\nlines.linewidth: 9\n")
+    assert python(DRAW, MATPLOTLIBRC=str(own)) == plain
+    assert python(DRAW, MPLCONFIGDIR=str(own)) == plain
+    assert python(DRAW, cwd=own) == plain
+
+
+PRINT = """
+import os
+from common import cli
+cli.Parser("")
+print("\\u22120.5 \\u2013 \\xe9", os.fsdecode(b"\\xe9.png"))
+"""
+
+
+@pytest.mark.parametrize(
+    "environment, printed",
+    [
+        ({"PYTHONIOENCODING": "utf-8"}, "−0.5 – é ".encode() + b"\xe9.png"),
+        ({"PYTHONIOENCODING": "ascii"}, rb"\u22120.5 \u2013 \xe9 " + b"\xe9.png"),
+        ({"PYTHONIOENCODING": "latin-1"}, rb"\u22120.5 \u2013 " + b"\xe9 \xe9.png"),
+        (
+            {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "PYTHONIOENCODING": ""},
+            rb"\u22120.5 \u2013 \xe9 " + b"\xe9.png",
+        ),
+    ],
+    ids=["utf-8", "ascii", "latin-1", "C"],
+)
+def test_printing_never_fails_and_keeps_signs_and_the_bytes_of_names(environment, printed):
+    assert python(PRINT, **environment) == printed + b"\n"
+
+
+def test_make_finds_its_own_modules_where_pythonsafepath_is_set():
+    """In the $(shell) that writes the graph, and in recipes."""
+    rule = "setup: ; @$(interpreter) -c 'import common.graph, eval, train; print(1)'"
+    for words in ["-n", "PROFILE=smoke", "all"], [f"--eval={rule}", "setup"]:
+        done = subprocess.run(
+            ["make", "-s", *words, f"PYTHON={sys.executable}"],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONSAFEPATH": "1"},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0 and done.stdout, done.stderr

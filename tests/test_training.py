@@ -22,8 +22,8 @@ from common.training import checkpoint, finetuning, loop, pretraining
 EXTRA = {
     "swa": ["--snapshots", "5", "--epochs", "5", "--target", "0.01", "--batch-size", "14"]
 }  # branches after epoch 1, averages from epoch 3
-# Running loss of the first epoch (4 steps of 16 images, SWA 5 of 14, float32) for --seed 3. A new method has
-# none until its first loss is written down here.
+# Running loss of the first epoch (4 steps of 16 images, SWA 5 of 14, float32) for --seed 3. A new
+# method has none until its first loss is written down here.
 GOLDEN = {"adam": 0.85153, "noisy_adam": 0.79800, "swa": 0.76625}
 
 

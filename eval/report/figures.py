@@ -44,8 +44,10 @@ GREY = {"color": "grey", "lw": 0.8}
 # Inches of a legend's entry: its line and marker, a letter of its label, its height.
 LEGEND_MARK, LEGEND_LETTER, LEGEND_LINE = 0.6, 0.07, 0.17
 INKED = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
+# Also over a matplotlibrc in the folder where one stands, which comes before all others.
 matplotlib.rcParams.update(
-    {
+    {name: value for name, value in matplotlib.rcParamsDefault.items() if name != "backend"}
+    | {
         "text.parse_math": False,
         "svg.fonttype": "none",
         "svg.hashsalt": "basins",
