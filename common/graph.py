@@ -11,7 +11,6 @@ A function yields the rules of one stage; `rules` names the stages in their orde
 
 import os
 import shlex
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -20,11 +19,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from common import settings
-from common.making import journal, plan, words
+from common.making import place, plan, words
 from common.making.study import MORE, Minimum, Study
 
 MAKEFILES = ["Makefile", "common/machine.mk"]
-PROFILE = "profiles/{}.mk"
 # Targets of the Makefile that are no files; those that make nothing; those that go alone.
 PHONY = (
     "all",
@@ -376,26 +374,6 @@ def check_goals(goals: list[str], made: list[Rule], study: Study):
             raise SystemExit(f"make {' '.join(goals)}: {goal} goes alone; then make the rest")
 
 
-def check_layout(folder: str):
-    """SystemExit where an older version made the folder's files, in other places."""
-    older = ("*-*/finetune-*.h5", "*-*/last.safetensors", "*--*/pair.h5", "data/finetune.h5")
-    for pattern in older:
-        for path in Path(folder).glob(pattern):
-            raise SystemExit(
-                f"{path}: made by an older version, whose files lay in other places; make the "
-                f"study in another folder (A=artifacts/NAME), or give {folder} another name"
-            )
-
-
-def check_profile(given: words.Words):
-    """SystemExit where PROFILE names no profile."""
-    name = given["PROFILE"]
-    if not Path(PROFILE.format(name)).is_file():
-        known = sorted(path.stem for path in Path("profiles").glob("*.mk"))
-        hint = words.nearest(name, known) or f"; there are {', '.join(known)}"
-        raise SystemExit(f"PROFILE={name}: no such profile{hint}")
-
-
 def letters(flags: str) -> str:
     """The flags of make that are one letter: "kn" of the MAKEFLAGS "kn -j2 --no-builtin-rules"."""
     return "" if flags.startswith("-") else flags.split(" ")[0]
@@ -407,45 +385,6 @@ def takes_folder(study: Study, goals: list[str], flags: str) -> bool:
     return not looks and not (goals == ["report"] and study.words.switch("PARTIAL"))
 
 
-def take_folder(study: Study, goals: list[str], steps: list[plan.Step]):
-    """Takes the folder for this make, and notes there what it sets out to do."""
-    journal.lock(study.folder, " ".join(goals), os.getppid())
-    for path in Path(study.folder).rglob(".*.part"):
-        path.unlink()
-    for line in plan.made_again(steps):
-        print(f"{study.folder}: {line}", file=sys.stderr)  # stdout is for make
-    stages = [step.rule.stage for step in steps if step.rule.stage]
-    stages += [stage for stage in study.flags if study.flags_file(stage) in goals]
-    new = Path(study.at("flags/new"))
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    for stage in stages:
-        if plan.flags_changed(study.flags_file(stage), study.flags[stage]):
-            Path(new, stage).write_text(study.flags[stage])
-    expected = plan.profile_seconds(study.words)
-    to_make = plan.count(steps)
-    journal.Journal(study.folder).write("make", goals=goals, to_make=to_make, expected=expected)
-
-
-def check_folder(folder: str):
-    """SystemExit where `folder` holds what is not of a study, or lies in another study."""
-    for above in Path(folder).absolute().parents:
-        if (above / journal.LOCK).exists() or (above / "weights.safetensors").exists():
-            raise SystemExit(
-                f"A={folder}: lies in {above}, which is a study's; give another folder"
-            )
-    if Path(folder).is_dir() and not Path(folder, journal.LOCK).exists():
-        foreign = [
-            name
-            for name in sorted({*os.listdir(folder)} - {"data", "flags"})
-            if not Path(folder, name, "weights.safetensors").exists()
-        ]
-        if foreign:
-            raise SystemExit(
-                f"A={folder}: holds {foreign[0]}, and no study; give a folder of its own"
-            )
-
-
 def check_environment(python: str):
     """SystemExit where the Python that people gave, "" for none, lacks what every script needs."""
     missing = [name for name in NEEDED if not find_spec(name)]
@@ -454,14 +393,6 @@ def check_environment(python: str):
             f"PYTHON={python}: lacks {', '.join(missing)}; give an environment that has what "
             "requirements.txt lists, or none: then .venv is made"
         )
-
-
-def clean(folder: str):
-    """SystemExit where `make clean` would remove what is no study; else takes the folder for it."""
-    if Path(folder).is_dir():
-        if not Path(folder, journal.LOCK).exists():
-            raise SystemExit(f"A={folder}: no make was at work there; it is not ours to remove")
-        journal.lock(folder, "clean", os.getppid())
 
 
 def write(path: Path, lines: Iterator[str]):
@@ -476,27 +407,27 @@ def main():
     flags, goals, typed, *values = sys.argv[1:]
     goals = goals.split() or ["help"]
     given = words.read(typed, values)
-    check_profile(given)
-    words.check_names(given, MAKEFILES, PROFILE.format(given["PROFILE"]))
+    words.check_profile(given)
+    words.check_names(given, MAKEFILES)
     words.check_values(given)
     if goals == ["help"]:
         return
     if goals == ["clean"]:
-        return clean(given["A"])
+        return place.take_to_remove(given["A"])
     study = Study(given)
     made = rules(study)
     check_goals(goals, made, study)
-    check_layout(study.folder)
+    place.check_layout(study.folder)
     steps = plan.steps(study, made, targets_of(study, made, goals), "B" in letters(flags))
     path = Path(study.at("graph.mk"))
     if takes_folder(study, goals, flags):
-        check_folder(study.folder)
+        place.check_own(study.folder)
         check_environment(given["PYTHON"])
-        take_folder(study, goals, steps)
+        place.take(study, goals, steps)
     else:
         # make cannot include a file with a blank in its name.
-        place = "/tmp" if " " in tempfile.gettempdir() else None
-        path = Path(tempfile.mkstemp(suffix=TEMPORARY, dir=place)[1])
+        where = "/tmp" if " " in tempfile.gettempdir() else None
+        path = Path(tempfile.mkstemp(suffix=TEMPORARY, dir=where)[1])
         if goals == ["report"] and not {"n", "q"} & set(letters(flags)):
             write(Path(study.at(PARTIAL)), [study.flags["report"]])
     write(path, makefile(study, made, goals, flags, steps))

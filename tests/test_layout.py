@@ -29,7 +29,10 @@ SCRIPTS_OF_COMMON = {"check.py": {"networks"}, "graph.py": {"making"}}
 # What make runs, with any Python, before there is an environment.
 WITH_PYTHON_ALONE = (
     *("common/graph.py", "common/parts.py", "common/settings.py"),
-    *(f"common/making/{name}.py" for name in ("study", "words", "plan", "journal", "recipe")),
+    *(
+        f"common/making/{name}.py"
+        for name in ("journal", "place", "plan", "recipe", "study", "words")
+    ),
 )
 
 

@@ -25,6 +25,7 @@ OF_WORDS = {"TASK_": "TASKS", "LADDER_": "LADDERS", "FOLDER_": "TASKS"}
 FOLDERS = ("IMAGENET", "CIFAR")  # people's own images
 SOURCES = ("PRETRAIN_DATA", "TASK_")  # what packs are made of
 MOST_SEEDS = 10_000
+PROFILE = "profiles/{}.mk"
 SWITCHES = {"": False, "0": False, "no": False, "1": True, "yes": True}
 
 
@@ -150,13 +151,23 @@ def read(typed: str, values: list[str]) -> Words:
     return Words(dict(value.split("=", 1) for value in values), set(typed.split()))
 
 
+def check_profile(given: Words):
+    """SystemExit where PROFILE names no profile."""
+    name = given["PROFILE"]
+    if not Path(PROFILE.format(name)).is_file():
+        known = sorted(path.stem for path in Path("profiles").glob("*.mk"))
+        hint = nearest(name, known) or f"; there are {', '.join(known)}"
+        raise SystemExit(f"PROFILE={name}: no such profile{hint}")
+
+
 def assigned(path: str) -> set[str]:
     """The variables that a makefile assigns."""
     return set(ASSIGNMENT.findall(Path(path).read_text()))
 
 
-def check_names(words: Words, makefiles: list[str], profile: str):
+def check_names(words: Words, makefiles: list[str]):
     """SystemExit where a variable was typed, or stands in the profile, that nothing knows."""
+    profile = PROFILE.format(words["PROFILE"])
     known = {name for path in makefiles for name in assigned(path)}
     read = set(re.findall(r"\$\((\w+)\)", Path(profile).read_text()))  # by the profile itself
     for name in sorted(assigned(profile) - known - read):
