@@ -313,9 +313,9 @@ def test_a_file_that_a_viewer_changes_is_named_with_the_cause(curves):
     [
         (
             "echo 'flock: 8: No locks available' >&2; exit 71",
-            "cannot be locked (No locks available",
+            "-gpu-0: cannot be locked (No locks available); set TMPDIR to a folder on a disk of",
         ),
-        (None, "cannot be locked"),  # there is no flock
+        (None, "gpu.sh: needs flock, of util-linux"),
     ],
 )
 def test_gpu_sh_tells_that_it_cannot_lock_from_busy(flock, said, tmp_path):

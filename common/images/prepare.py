@@ -23,17 +23,16 @@ import warnings
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import h5py
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image
 from tqdm import tqdm
 
 from common import cli, files, provenance
-from common.images import glyphs, sources
+from common.images import glyphs, pictures, sources
 from common.images.packs import SPLITS
 from common.images.sources import Item
 
@@ -178,7 +177,7 @@ def store_images(
         good = [(item, image) for item, image in decoded if not isinstance(image, str)]
         broken += [error for _, error in decoded if isinstance(error, str)]
         if broken and not args.skip_broken:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
             raise SystemExit(f"{broken[0]}; mend or remove it, or give --skip-broken")
         if good:
             start = len(readable)
@@ -216,40 +215,11 @@ def picture(image: str | np.ndarray | glyphs.Glyph, size: int) -> np.ndarray | s
         return glyphs.picture(image, size)
     try:
         if isinstance(image, np.ndarray):
-            opened = Image.fromarray(image)
-        elif os.path.isfile(image):
-            opened = Image.open(image)
-        else:  # opening a pipe would wait for ever
-            raise ValueError("not a file")
-        with opened:
-            return crop_and_resize(as_viewed(opened), size)
+            return pictures.crop_and_resize(Image.fromarray(image), size)
+        return pictures.read(image, size)
     except Exception as error:  # whatever Pillow raises on a damaged file: nearly anything
         message = " ".join(str(error).split())
         return f"{sources.shown(image)}: not a readable image ({message})"
-
-
-def crop_and_resize(image: Image.Image, size: int) -> np.ndarray:
-    """The largest square in the middle, antialiased: uint8 (size, size, 3)."""
-    side = min(image.size)
-    left, top = ((length - side) / 2 for length in image.size)
-    box = left, top, left + side, top + side
-    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box))
-
-
-def as_viewed(image: Image.Image) -> Image.Image:
-    """A picture as a viewer shows it: mode "RGB", upright, on white."""
-    orientation = 1
-    with suppress(Exception):  # damaged metadata turn nothing
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    if orientation != 1:
-        image = ImageOps.exif_transpose(image)
-    if image.mode in ("I", "F"):
-        raise ValueError(f"mode {image.mode}: the range of its values is unknown")
-    if image.mode.startswith("I;16"):  # Pillow's own conversion clips them
-        image = Image.fromarray(np.round(np.asarray(image) / 257).astype(np.uint8))
-    if image.has_transparency_data:
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-    return image.convert("RGB")
 
 
 def find_duplicates(
