@@ -1,15 +1,17 @@
 """People's pictures and folders: what is odd in them is shown as a viewer shows it, or told."""
 
+import json
+import shutil
 import struct
+import unicodedata
 import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
-from test_prepare import RAMP, RGB, jpeg
+from test_prepare import RAMP, RGB, folder, jpeg, pack
 
 from common.images import prepare
-
 
 # Pillow warns of what it drops.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -196,3 +198,240 @@ def test_a_pgm_of_any_depth(top, tmp_path):
 def test_a_link_to_nothing_is_said_to_be_one(tmp_path):
     (tmp_path / "x.png").symlink_to("nothing.png")
     assert "(a link that leads nowhere)" in refused(tmp_path / "x.png")
+
+
+JUNK = [
+    ".ipynb_checkpoints",
+    ".git",
+    ".@__thumb",
+    ".Trash-1000",
+    "__MACOSX",
+    "@eaDir",
+    "#recycle",
+    "lost+found",
+    "$RECYCLE.BIN",
+    "System Volume Information",
+    "__pycache__",
+]
+
+
+@pytest.mark.parametrize("name", JUNK)
+def test_folders_of_the_system_are_no_classes(name, tmp_path, monkeypatch, capsys):
+    """With pictures in them or without, in train, test or both; also where classes are drawn."""
+    root = folder(tmp_path / "data")
+    flags = "--val-per-class", 1, "--classes", 2
+    before = pack(monkeypatch, root, tmp_path / "p.h5", *flags)
+    assert "left out" not in capsys.readouterr().out
+    shutil.copytree(root / "train" / "cat", root / "train" / name)
+    (root / "val" / name).mkdir()
+    (root / name).mkdir()
+    after = pack(monkeypatch, root, tmp_path / "p.h5", *flags)
+    assert before["fingerprint"] == after["fingerprint"]
+    said = capsys.readouterr().out
+    for part in "train", "val":
+        first = f"left out: 1 hidden or system entries in {part}/ (the first: {part}/{name})\n"
+        assert first in said
+
+
+def test_a_folder_without_a_picture_is_no_class(tmp_path, monkeypatch, capsys):
+    root = folder(tmp_path / "data")
+    (root / "train" / "labels").mkdir()
+    (root / "train" / "labels" / "cat.xml").touch()
+    packed = pack(monkeypatch, root, tmp_path / "p.h5", "--val-per-class", 1)
+    assert json.loads(packed["classes"]) == ["a ship", "cat", "dog"]
+    said = capsys.readouterr().out
+    assert "left out: 1 folders of train/ without a picture (the first: labels)\n" in said
+
+
+def test_hidden_files_beside_pictures_are_none(tmp_path, monkeypatch, capsys):
+    """macOS puts ._x.jpg beside each x.jpg: none is drawn."""
+    root = folder(tmp_path / "data")
+    flags = "--val-per-class", 1, "--train-per-class", 2, "--test-per-class", 1
+    before = pack(monkeypatch, root, tmp_path / "p.h5", *flags)
+    capsys.readouterr()
+    for path in list(root.rglob("*.png")):
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7" + bytes(90))
+    (root / "train/cat/.#train0.png").symlink_to("nobody@nowhere")  # an editor's lock
+    (root / "train/.DS_Store").touch()
+    assert (
+        before["fingerprint"] == pack(monkeypatch, root, tmp_path / "p.h5", *flags)["fingerprint"]
+    )
+    said = capsys.readouterr().out
+    assert "left out: 19 hidden or system files in train/CLASS/ (the first: train/a ship/._" in said
+    assert "left out: 1 hidden or system entries in train/ (the first: train/.DS_Store)" in said
+
+
+@pytest.mark.parametrize(
+    "suffix, kind",
+    [
+        *((suffix, "JPEG") for suffix in (".jfif", ".jpe", ".JPG")),
+        *((".avif", "AVIF"), (".jp2", "JPEG2000"), (".pgm", "PPM"), (".tga", "TGA")),
+    ],
+)
+def test_every_kind_of_picture_that_pillow_reads_is_seen(suffix, kind, tmp_path, monkeypatch):
+    root = folder(tmp_path / "data")
+    Image.new("L", (9, 9)).save(root / f"val/cat/x{suffix}", kind)
+    packed = pack(monkeypatch, root, tmp_path / "p.h5", "--val-per-class", 1)
+    assert f"val/cat/x{suffix}".encode() in packed["from"].tolist()
+
+
+def test_no_file_vanishes_without_a_line(tmp_path, monkeypatch, capsys):
+    root = folder(tmp_path / "data")
+    folder(tmp_path / "data", test="test")
+    for name in "train/cat/x.heic", "train/dog/Thumbs.db", "test/dog/notes.txt", "train/list.txt":
+        (root / name).write_bytes(b"x")
+    shutil.copytree(root / "train/cat", root / "train/cat/more")
+    pack(monkeypatch, root, tmp_path / "p.h5", "--val-per-class", 1)
+    said = capsys.readouterr().out
+    for line in (
+        "1 files of other kinds in train/CLASS/ (the first: train/cat/x.heic)",
+        "1 hidden or system files in train/CLASS/ (the first: train/dog/Thumbs.db)",
+        "1 files of other kinds in test/CLASS/ (the first: test/dog/notes.txt)",
+        "1 files in train/ that lie in no class's folder (the first: train/list.txt)",
+        "1 folders in train/CLASS/ (the first: train/cat/more)",
+        "1 folders beside those (the first: val)",
+    ):
+        assert f"{root}: left out: {line}\n" in said
+
+
+def test_another_takes_the_place_of_a_broken_picture(tmp_path, monkeypatch, capsys):
+    root = folder(tmp_path / "data", images=30)
+    flags = "--val-per-class", 2, "--train-per-class", 4, "--test-per-class", 1, "--skip-broken"
+    before = pack(monkeypatch, root, tmp_path / "p.h5", *flags)
+    names = [text.decode() for text in before["from"]]
+    broken = [name for name in names if name.startswith(("train/cat", "val/dog"))][:-2]
+    for name in broken:
+        (root / name).write_bytes(b"no image")
+    capsys.readouterr()
+    after = pack(monkeypatch, root, tmp_path / "p.h5", *flags)
+    for split in range(3):
+        for pack_of in before, after:
+            numbers = np.bincount(pack_of["labels"][pack_of["split"] == split])
+            assert numbers.tolist() == [(4, 2, 1)[split]] * 3
+    kept = {text.decode() for text in after["from"]}
+    assert not kept & set(broken)
+    assert {name for name in names if name.startswith("train/dog")} <= kept
+    said = capsys.readouterr().out
+    assert f"{len(broken)} unreadable images left out, the first: {root}/train/cat/" in said
+    assert "short" not in said
+
+
+def test_where_no_other_is_left_the_shortfall_is_said(tmp_path, monkeypatch, capsys):
+    root = folder(tmp_path / "data")
+    for index in range(3):
+        (root / f"train/dog/train{index}.png").write_bytes(b"no image")
+    flags = "--val-per-class", 2, "--train-per-class", 3, "--skip-broken"
+    packed = pack(monkeypatch, root, tmp_path / "p.h5", *flags)
+    assert np.bincount(packed["labels"][packed["split"] == 0]).tolist() == [3, 3, 1]
+    assert np.bincount(packed["labels"][packed["split"] == 1]).tolist() == [2, 2, 2]
+    said = capsys.readouterr().out
+    assert (
+        "1 parts are short of readable images (the first: class dog has 1 of 3 for train)" in said
+    )
+
+
+TIGERS = "tiger", "tiger_shark", "lion"
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("tiger\ntiger shark\nlion\n", r"line 2, 'tiger shark': .* has no folder of that name"),
+        ("tiger shark\nlion\n", "line 1, 'tiger shark'"),
+        ("tiger\nlion\ntiger\n", "line 3, 'tiger': the class stands in line 1 already"),
+        ("lion\nbear\n", "line 2, 'bear'"),
+    ],
+)
+def test_a_line_of_the_class_list_that_is_no_class_is_named(text, message, tmp_path, monkeypatch):
+    root = folder(tmp_path / "data", classes=TIGERS)
+    (tmp_path / "list.txt").write_text(text)
+    with pytest.raises(SystemExit, match=message) as stopped:
+        flags = "--val-per-class", 1, "--class-list", tmp_path / "list.txt"
+        pack(monkeypatch, root, tmp_path / "p.h5", *flags)
+    assert str(stopped.value).startswith(f"{tmp_path}/list.txt: line ")
+    assert "\n" not in str(stopped.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "\ufefftiger\nlion\n".encode(),
+        "\ufefftiger\r\nlion\r\n".encode("utf-16-le"),
+        "\ufefftiger\nlion".encode("utf-16-be"),
+        b"tiger 0\nlion 1\n",
+        b"  tiger\ta striped cat\n\nlion\t\n",
+    ],
+)
+def test_class_lists_as_programs_write_them(content, tmp_path, monkeypatch):
+    root = folder(tmp_path / "data", classes=TIGERS)
+    (tmp_path / "list.txt").write_bytes(content)
+    flags = "--val-per-class", 1, "--class-list", tmp_path / "list.txt"
+    packed = pack(monkeypatch, root, tmp_path / "p.h5", *flags)
+    assert json.loads(packed["classes"]) == ["lion", "tiger"]
+
+
+def test_a_class_list_of_a_mac_and_one_of_synsets(tmp_path, monkeypatch):
+    accented = unicodedata.normalize("NFD", "ünlü")
+    root = folder(tmp_path / "data", classes=(accented, "n01440764", "tench"))
+    (tmp_path / "list.txt").write_text("n01440764 tench, Tinca tinca\nünlü\n")
+    flags = "--val-per-class", 1, "--class-list", tmp_path / "list.txt"
+    packed = pack(monkeypatch, root, tmp_path / "p.h5", *flags)
+    assert json.loads(packed["classes"]) == ["n01440764", accented]
+
+
+@pytest.mark.parametrize("where", ["test/1.png", "test/images/1.png"])
+def test_where_test_is_not_sorted_val_is_the_test(where, tmp_path, monkeypatch, capsys):
+    """ImageNet and Tiny-ImageNet come so."""
+    root = folder(tmp_path / "data")
+    (root / where).parent.mkdir(parents=True)
+    Image.new("RGB", (9, 9)).save(root / where)
+    packed = pack(monkeypatch, root, tmp_path / "p.h5", "--val-per-class", 1)
+    assert np.bincount(packed["split"]).tolist() == [15, 3, 9]
+    found = "0 folders and 1" if where == "test/1.png" else "1 folders (images) and 0"
+    assert (
+        f"test/ is left out, has no picture in a folder of a class: {found} files beside them; "
+        "val/ is the test\n" in capsys.readouterr().out
+    )
+
+
+def deeper(root, part):
+    """Puts the pictures of each class one folder deeper, as Tiny-ImageNet has them."""
+    for path in list((root / part).iterdir()):
+        path.rename(root / "moved")
+        path.mkdir()
+        (root / "moved").rename(path / "images")
+
+
+def flat_test(root):
+    """Puts all pictures of val beside each other."""
+    for path in list((root / "val").glob("*/*")):
+        path.rename(root / "val" / f"{path.parent.name}-{path.name}")
+    for path in list((root / "val").iterdir()):
+        if path.is_dir():
+            path.rmdir()
+
+
+@pytest.mark.parametrize(
+    "break_it, message",
+    [
+        (
+            lambda root: deeper(root, "train"),
+            r"class a ship has 0 images to train on and 3 to test; 2 and 1 are needed \(to train: "
+            r"train/; to test: val/\); pictures lie one folder deeper, in .*/train/a ship/images",
+        ),
+        (lambda root: deeper(root, "val"), "one folder deeper, in .*/val/a ship/images: move them"),
+        (
+            flat_test,
+            "data/val: has no picture in a folder of a class: 0 folders and 9 files beside them; "
+            "sort its pictures into folders that are named as those of train/",
+        ),
+        (lambda root: root.rename(root.parent / "x"), "data: no such folder"),
+        (lambda root: (root / "train").rename(root / "Train"), "found: Train, val"),
+    ],
+)
+def test_a_folder_that_will_not_do_says_what_was_found(break_it, message, tmp_path, monkeypatch):
+    root = folder(tmp_path / "data")
+    break_it(root)
+    with pytest.raises(SystemExit, match=message) as stopped:
+        pack(monkeypatch, root, tmp_path / "p.h5", "--val-per-class", 1)
+    assert "\n" not in str(stopped.value)

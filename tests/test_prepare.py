@@ -374,7 +374,8 @@ def test_cifar_10_that_cannot_be_had_is_one_line(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "source, message", [("glyphs:runes", "glyphs:runes"), ("/no/such/folder", "needs train/CLASS")]
+    "source, message",
+    [("glyphs:runes", "glyphs:runes"), ("/no/such/folder", "/no/such/folder: no such folder")],
 )
 def test_a_wrong_source_is_named(source, message, tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match=message):

@@ -7,6 +7,7 @@ import io
 import os
 import zlib
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 PHOTOMETRIC, SAMPLE_FORMAT, BITS = 262, 339, 258  # tags of TIFF
 
 
+@cache
 def suffixes() -> set[str]:
     """How the names of picture files end (".jpg"): all kinds that Pillow reads by itself."""
     Image.init()

@@ -20,7 +20,7 @@ import json
 import os
 import sys
 import warnings
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -32,11 +32,12 @@ from PIL import Image
 from tqdm import tqdm
 
 from common import cli, files, provenance
-from common.images import glyphs, pictures, sources
+from common.images import folders, glyphs, pictures, sources
 from common.images.packs import SPLITS
 from common.images.sources import Item
 
 CHUNK = 64  # images that a worker is given at a time
+DIGEST = 8  # bytes
 
 
 def parser() -> cli.Parser:
@@ -86,43 +87,84 @@ def main():
     warnings.filterwarnings("ignore", module="PIL")
     kind, _, name = args.source.partition(":")
     if kind == "glyphs":
-        classes, items = sources.glyph_items(name, args)
+        classes, draw = sources.glyph_items(name, args)
     elif kind == "cifar10":
-        classes, items = sources.cifar10_items(Path(name or "."), args)
+        classes, draw = sources.cifar10_items(Path(name or "."), args)
     else:
-        classes, items = sources.folder_items(Path(args.source), args)
-    try:
-        pack(classes, items, args)
-    except Unreadable as error:  # a dataset is as long as it was begun: once more
-        pack(classes, error.readable, args)
+        classes, draw = folders.items(Path(args.source), args)
+    asked = items = draw(())
+    broken = {}  # {name of an item: what is wrong with its picture}
+    while True:
+        try:
+            return pack(classes, items, args)
+        except Unreadable as error:  # a dataset is as long as it was begun: once more
+            broken |= error.broken
+            items = replace_broken(items, draw, broken, args)
+            say_broken(classes, asked, items, broken, args)
 
 
 class Unreadable(Exception):
-    """Some images were left out; `readable` are the items that were not."""
+    """Some pictures cannot be read; `broken` is {name: what is wrong with it}."""
 
-    def __init__(self, readable: list[Item]):
+    def __init__(self, broken: dict[str, str]):
         super().__init__()
-        self.readable = readable
+        self.broken = broken
+
+
+def replace_broken(
+    items: list[Item], draw: sources.Draw, broken: dict[str, str], args: argparse.Namespace
+) -> list[Item]:
+    """The items, others in the place of broken ones; adds to `broken` which of those are."""
+    readable = {item.name for item in items} - broken.keys()
+    with files.worker_pool(args.workers) as pool:
+        while new := [item for item in draw(broken) if item.name not in readable]:
+            for decoded in decode_ahead(new, args, pool):
+                for item, image in decoded:
+                    if isinstance(image, str):
+                        broken[item.name] = image
+                    else:
+                        readable.add(item.name)
+    return draw(broken)
+
+
+def say_broken(
+    classes: list[str],
+    asked: list[Item],
+    items: list[Item],
+    broken: dict[str, str],
+    args: argparse.Namespace,
+):
+    """Says what was left out, and where it leaves fewer images than were asked for.
+
+    SystemExit where it leaves none.
+    """
+    first = next(iter(broken.values()))
+    print(f"{args.out}: {len(broken)} unreadable images left out, the first: {first}", flush=True)
+    wanted, found = (
+        Counter((item.label, item.split) for item in chosen) for chosen in (asked, items)
+    )
+    short = sorted(part for part in wanted if found[part] < wanted[part])
+    for label, split in short:
+        if not found[label, split]:
+            raise SystemExit(
+                f"{args.source}: class {sources.shown(classes[label])} has no readable image left "
+                f"for {SPLITS[split]}"
+            )
+    if short:
+        label, split = short[0]
+        print(
+            f"{args.out}: {len(short)} parts are short of readable images (the first: class "
+            f"{sources.shown(classes[label])} has {found[short[0]]} of {wanted[short[0]]} for "
+            f"{SPLITS[split]})",
+            flush=True,
+        )
 
 
 def pack(classes: list[str], items: list[Item], args: argparse.Namespace):
-    """Writes the pack; Unreadable, and nothing written, where images were left out."""
+    """Writes the pack; Unreadable, and nothing written, where pictures are broken."""
     with files.write(args.out) as file:
         with files.worker_pool(args.workers) as pool:
-            readable, broken, digests = store_images(file, items, args, pool)
-        emptied = {(item.label, item.split) for item in items}
-        emptied -= {(item.label, item.split) for item in readable}
-        for label, split in sorted(emptied):
-            raise SystemExit(
-                f"{args.source}: class {classes[label]} has no readable image left for "
-                f"{SPLITS[split]}"
-            )
-        if broken:
-            print(
-                f"{args.out}: {len(broken)} unreadable images left out, the first: {broken[0]}",
-                flush=True,
-            )
-            raise Unreadable(readable)
+            digests = store_images(file, items, args, pool)
         labels = np.array([item.label for item in items], np.int64)
         split = np.array([item.split for item in items], np.uint8)
         names = [item.name for item in items]
@@ -158,15 +200,15 @@ def pixels(file: h5py.File) -> Iterator[bytes]:
 
 def store_images(
     file: h5py.File, items: list[Item], args: argparse.Namespace, pool: ProcessPoolExecutor
-) -> tuple[list[Item], list[str], np.ndarray]:
+) -> np.ndarray:
     """Decodes the items into the dataset "images", in their order.
 
-    Returns the items that could be read, a line for each of the others (SystemExit with the first
-    one without --skip-broken), and a digest (N,) uint64 of each image's pixels.
+    Returns a digest (N,) uint64 of each image's pixels. Where some cannot be read: Unreadable, or
+    SystemExit with the first one without --skip-broken.
     """
     size = args.image_size
     images = file.create_dataset("images", (len(items), size, size, 3), np.uint8)
-    readable, broken, digests = [], [], bytearray()
+    broken, digests = {}, bytearray()
     progress = tqdm(
         total=len(items),
         desc=Path(args.out).name,
@@ -174,20 +216,21 @@ def store_images(
         disable=not sys.stderr.isatty(),
     )
     for decoded in decode_ahead(items, args, pool):
-        good = [(item, image) for item, image in decoded if not isinstance(image, str)]
-        broken += [error for _, error in decoded if isinstance(error, str)]
+        broken |= {item.name: image for item, image in decoded if isinstance(image, str)}
         if broken and not args.skip_broken:
             pool.shutdown(cancel_futures=True)
-            raise SystemExit(f"{broken[0]}; mend or remove it, or give --skip-broken")
-        if good:
-            start = len(readable)
-            images[start : start + len(good)] = [image for _, image in good]
-            readable += [item for item, _ in good]
-        for _, image in good:
-            digests += hashlib.blake2b(image.tobytes(), digest_size=8).digest()
+            first = next(iter(broken.values()))
+            raise SystemExit(f"{first}; mend or remove it, or give --skip-broken")
+        if not broken:
+            start = len(digests) // DIGEST
+            images[start : start + len(decoded)] = [image for _, image in decoded]
+            for _, image in decoded:
+                digests += hashlib.blake2b(image.tobytes(), digest_size=DIGEST).digest()
         progress.update(len(decoded))
     progress.close()
-    return readable, broken, np.frombuffer(digests, np.uint64)
+    if broken:
+        raise Unreadable(broken)
+    return np.frombuffer(digests, np.uint64)
 
 
 def decode_ahead(

@@ -1,5 +1,5 @@
-"""Where images come from: each function lists the classes and the items of one kind of source,
-split into train, val and test.
+"""Where images come from: each function lists the classes of one kind of source, and gives how its
+items are drawn, split into train, val and test. Folders of images have a file of their own.
 
 What an item shows is decoded, or drawn, by `common.images.prepare`.
 """
@@ -7,6 +7,8 @@ What an item shows is decoded, or drawn, by `common.images.prepare`.
 import argparse
 import hashlib
 import tarfile
+from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 from urllib.request import urlretrieve
@@ -17,7 +19,6 @@ from common import files
 from common.images import glyphs
 from common.images.packs import SPLITS
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
 CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 CIFAR10_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"  # from the same site
 
@@ -31,13 +32,17 @@ class Item(NamedTuple):
     name: str  # what the pack says about where it came from
 
 
+# Gives the items, other ones in the place of those whose names it is given.
+Draw = Callable[[Collection[str]], list[Item]]
+
+
 def shown(name: str | Path) -> str:
     """A file's name as text that can be printed and stored, whatever bytes it has."""
     return str(name).encode(errors="backslashreplace").decode()
 
 
-def glyph_items(name: str, args: argparse.Namespace) -> tuple[list[str], list[Item]]:
-    """(classes, items) to draw: "letters" or "digits"."""
+def glyph_items(name: str, args: argparse.Namespace) -> tuple[list[str], Draw]:
+    """(classes, how to draw the items): "letters" or "digits"."""
     characters = {"letters": glyphs.LETTERS, "digits": glyphs.DIGITS}.get(name)
     if characters is None:
         raise SystemExit(f"glyphs:{name}: there are glyphs:letters and glyphs:digits")
@@ -48,90 +53,21 @@ def glyph_items(name: str, args: argparse.Namespace) -> tuple[list[str], list[It
             for index in range(count):
                 glyph = glyphs.Glyph(character, split, index, args.seed)
                 items.append(Item(glyph, label, split, f"{character}/{split}/{index}"))
-    return characters, items
-
-
-def folder_items(root: Path, args: argparse.Namespace) -> tuple[list[str], list[Item]]:
-    """(classes, items) of a folder of images by class."""
-    folders = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-    train = [path for path in folders if path.name == "train" or path.name.startswith("train.X")]
-    test = [path for path in folders if path.name == "test"]
-    test = test or [path for path in folders if path.name in ("val", "val.X")]
-    if not train or not test:
-        raise SystemExit(
-            f"{root}: needs train/CLASS/images and test/CLASS/images or val/CLASS/images "
-            "(or ImageNet-100's train.X1/ … val.X/)"
-        )
-    to_train, to_test = _by_class(root, train), _by_class(root, test)
-    if not to_train:
-        raise SystemExit(
-            f"{train[0]}: has no folder in it; the names of its folders are the labels"
-        )
-    if only_test := sorted(set(to_test) - set(to_train)):
-        print(
-            f"{root}: left out: {len(only_test)} classes that only {test[0].name}/ has "
-            f"(the first: {shown(only_test[0])})",
-            flush=True,
-        )
-    classes = choose_classes(sorted(to_train), args)
-    return classes, draw_splits(classes, to_train, to_test, args)
-
-
-def _by_class(root: Path, folders: list[Path]) -> dict[str, list[tuple[str, str]]]:
-    """{class: [(path, name)]}, sorted by path, of one or more folders that hold one a class."""
-    images = {}
-    for folder in folders:
-        for path in sorted(folder.iterdir()):
-            if path.is_symlink() and not path.exists():
-                raise SystemExit(f"{shown(path)}: a link that leads nowhere; mend or remove it")
-            if path.is_dir():
-                images.setdefault(path.name, []).extend(
-                    image for image in path.iterdir() if image.suffix.lower() in SUFFIXES
-                )
-    return {
-        name: [(str(path), shown(path.relative_to(root))) for path in sorted(paths)]
-        for name, paths in images.items()
-    }
-
-
-def choose_classes(available: list[str], args: argparse.Namespace) -> list[str]:
-    """The class names to pack, sorted: listed in a file, drawn by seed, or all."""
-    if args.class_list:
-        wanted = _listed_classes(available, args)
-    elif args.classes > len(available):
-        raise SystemExit(
-            f"{args.source}: has {len(available)} classes, --classes asks for {args.classes}"
-        )
-    else:
-        rng = np.random.default_rng(args.seed)
-        count = args.classes or len(available)
-        wanted = rng.choice(sorted(available), count, replace=False).tolist()
-    if len(wanted) < 2:
-        raise SystemExit(
-            f"{args.source}: {len(wanted)} class, and nothing to tell apart; 2 or more are needed"
-        )
-    return sorted(wanted)
-
-
-def _listed_classes(available: list[str], args: argparse.Namespace) -> set[str]:
-    """The classes of --class-list: a line is one, or, as in synset lists, begins with one."""
-    text = Path(args.class_list).read_text("utf-8", "surrogateescape")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    wanted = {line if line in available else line.split()[0] for line in lines}
-    if missing := sorted(wanted - set(available)):
-        raise SystemExit(
-            f"{args.class_list}: {args.source} has no class {missing[0]} "
-            f"({len(missing)} of {len(wanted)} missing)"
-        )
-    return wanted
+    return characters, lambda broken: items
 
 
 def draw_splits(
-    classes: list[str], to_train: dict, to_test: dict, args: argparse.Namespace
+    classes: list[str],
+    to_train: dict,
+    to_test: dict,
+    args: argparse.Namespace,
+    broken: Collection[str] = (),
+    where: str = "",
 ) -> list[Item]:
     """Val and train drawn by seed from `to_train`, test from `to_test`: {class: [(image, name)]}.
 
-    Within a class and split the items keep their order.
+    In the place of those whose names are in `broken` come the next that are drawn. Within a class
+    and split the items keep their order. `where` ends the line that says that there are too few.
     """
     needed_train = args.val_per_class + (args.train_per_class or 1)
     needed_test = args.test_per_class or 1
@@ -141,10 +77,17 @@ def draw_splits(
         if len(train) < needed_train or len(test) < needed_test:
             raise SystemExit(
                 f"{args.source}: class {shown(name)} has {len(train)} images to train on and "
-                f"{len(test)} to test; {needed_train} and {needed_test} are needed"
+                f"{len(test)} to test; {needed_train} and {needed_test} are needed{where}"
             )
         rng = np.random.default_rng([args.seed, label])
-        order, test_order = rng.permutation(len(train)), rng.permutation(len(test))
+        order, test_order = (
+            [
+                position
+                for position in rng.permutation(len(images))
+                if images[position][1] not in broken
+            ]
+            for images in (train, test)
+        )
         val_order, train_order = order[: args.val_per_class], order[args.val_per_class :]
         for split, images, positions in (
             ("train", train, train_order[: args.train_per_class or None]),
@@ -157,8 +100,8 @@ def draw_splits(
     return items
 
 
-def cifar10_items(root: Path, args: argparse.Namespace) -> tuple[list[str], list[Item]]:
-    """(classes, items) of CIFAR-10, straight from the archive of its binary version.
+def cifar10_items(root: Path, args: argparse.Namespace) -> tuple[list[str], Draw]:
+    """(classes, how to draw the items) of CIFAR-10, from the archive of its binary version.
 
     It is downloaded if it is missing. (The version for Python is a pickle, which runs code.)
     """
@@ -179,7 +122,7 @@ def cifar10_items(root: Path, args: argparse.Namespace) -> tuple[list[str], list
         test = member("test_batch.bin")
     to_train = _cifar10_by_class(classes, train, "train")
     to_test = _cifar10_by_class(classes, test, "test")
-    return classes, draw_splits(classes, to_train, to_test, args)
+    return classes, partial(draw_splits, classes, to_train, to_test, args)
 
 
 def _download_cifar10(archive: Path):
