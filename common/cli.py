@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from pathlib import Path
 
 from common import files, settings
 
@@ -71,6 +72,17 @@ class Parser(argparse.ArgumentParser):
             name = unknown[0].partition("=")[0]
             self.error(f"{settings.method(word)} has no flag {name}")
         return parsed
+
+    def parse_known_args(self, args=None, namespace=None):
+        """As argparse does; and before hours of work, --out FILE is no folder."""
+        parsed, unknown = super().parse_known_args(args, namespace)
+        out = getattr(parsed, "out", None)
+        if out == "":
+            self.error("--out: is empty; name one")
+        is_file = any(action.dest == "out" and action.metavar == "FILE" for action in self._actions)
+        if is_file and out and (not Path(out).name or os.path.isdir(out)):
+            self.error(f"--out: {out} is a folder; name a file")
+        return parsed, unknown
 
     def error(self, message):
         self.exit(2, f"{self.blamed}: {message} (--help lists the flags)\n")

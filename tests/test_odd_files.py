@@ -8,6 +8,7 @@ import zlib
 
 import numpy as np
 import pytest
+from conftest import run
 from PIL import Image
 from test_prepare import RAMP, RGB, folder, jpeg, pack
 
@@ -435,3 +436,21 @@ def test_a_folder_that_will_not_do_says_what_was_found(break_it, message, tmp_pa
     with pytest.raises(SystemExit, match=message) as stopped:
         pack(monkeypatch, root, tmp_path / "p.h5", "--val-per-class", 1)
     assert "\n" not in str(stopped.value)
+
+
+@pytest.mark.parametrize("out", [".", "/", "", "..", "/tmp"])
+@pytest.mark.parametrize(
+    "script", ["common.images.prepare", "eval.battery", "eval.line", "finetune.full"]
+)
+def test_out_that_is_no_file_is_one_line(script, out, monkeypatch, capsys):
+    needed = {
+        "common.images.prepare": ["glyphs:digits"],
+        "eval.battery": ["--data", "x", "--minimum", "y", "clean"],
+        "eval.line": ["--data", "x", "--minima", "a", "b"],
+        "finetune.full": ["--data", "x", "--minimum", "y"],
+    }[script]
+    with pytest.raises(SystemExit) as stopped:
+        run(monkeypatch, script, *needed, "--out", out)
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2 and said.count("\n") == 1
+    assert (f"--out: {out} is a folder; name a file" if out else "--out: is empty") in said

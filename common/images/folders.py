@@ -18,7 +18,11 @@ from common.images.sources import Draw, draw_splits, shown
 
 # What systems and servers put beside people's files, in small letters; what begins with a dot is
 # theirs too.
-SYSTEM_FOLDERS = {
+SYSTEM = {
+    "desktop.ini",
+    "ehthumbs.db",
+    "icon\r",
+    "thumbs.db",
     "$recycle.bin",
     "#recycle",
     "#snapshot",
@@ -36,7 +40,6 @@ SYSTEM_FOLDERS = {
     "temporary items",
     "~snapshot",
 }
-SYSTEM_FILES = {"desktop.ini", "ehthumbs.db", "icon\r", "thumbs.db"}
 SYNSET = re.compile(r"(n\d+)\s")  # n01440764 tench, Tinca tinca
 NUMBERED = re.compile(r"(.*\S)\s+\d+")  # tench 0
 BYTE_ORDER_MARKS = {
@@ -129,7 +132,7 @@ def _entries(folder: Path) -> list[Path]:
 def is_system(path: Path) -> bool:
     """Whether the system or a program put it there, and no person: by its name."""
     name = path.name.lower()
-    return name.startswith(".") or name in SYSTEM_FOLDERS | SYSTEM_FILES
+    return name.startswith(".") or name in SYSTEM
 
 
 def by_class(root: Path, folders: list[Path]) -> Part:
@@ -155,10 +158,10 @@ def _images(root: Path, folder: Path, left_out: dict[str, list[str]]) -> Iterato
         part, name = f"{folder.parent.name}/", shown(path.relative_to(root))
         if is_system(path):
             left_out[f"hidden or system files in {part}CLASS/"].append(name)
-        elif path.is_dir():
-            left_out[f"folders in {part}CLASS/"].append(name)
         elif path.suffix.lower() in pictures.suffixes():
             yield str(path), name
+        elif path.is_dir():  # asked last: it takes long for millions of files
+            left_out[f"folders in {part}CLASS/"].append(name)
         else:
             left_out[f"files of other kinds in {part}CLASS/"].append(name)
 

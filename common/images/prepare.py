@@ -7,11 +7,15 @@ or test/CLASS/* (test if there are both) as our test; also ImageNet-100's own la
 and val.X/. Our val is drawn from train, stratified. Each image is decoded and resized once: shorter
 side to the size, centre cropped, antialiased.
 
+All kinds of pictures are read that Pillow reads by itself. Hidden files and folders, those of the
+system (.ipynb_checkpoints, __MACOSX, Thumbs.db), files of other kinds and subfolders of a class are
+left out, with a line. So is a test/ that is not sorted by class, where val/ is.
+
 A picture is what a viewer shows: turned upright (EXIF), its first frame, 16 bits scaled to 8,
-transparency on white, CMYK and palettes as RGB. What cannot be read, has more than 178 million
-pixels, or values of unknown range (32-bit, float) stops, or is left out by --skip-broken. Links are
-followed; subfolders of a class are not. Test images that also stand in train or val, pixel by
-pixel, are counted, not removed.
+transparency on white, CMYK and palettes as RGB; other metadata are not looked at. What cannot be
+read, has more than 178 million pixels, or values of unknown range (32-bit, float, signed) stops; or
+with --skip-broken, another one takes its place, and it is counted. Links are followed. Test images
+that also stand in train or val, pixel by pixel, are counted, not removed.
 """
 
 import argparse
@@ -57,7 +61,7 @@ def parser() -> cli.Parser:
     parser.add_argument(
         "--class-list",
         metavar="FILE",
-        help="text file with one class (folder name) a line, instead of a draw",
+        help="text file with one class (name of a folder) a line, instead of a draw",
     )
     parser.add_argument(
         "--train-per-class", type=cli.natural, default=0, metavar="N", help="0: all that val leaves"
@@ -70,7 +74,7 @@ def parser() -> cli.Parser:
     parser.add_argument(
         "--skip-broken",
         action="store_true",
-        help="leave unreadable images out and count them, instead of stopping",
+        help="take others for unreadable images and count these, instead of stopping",
     )
     parser.add_argument(
         "--workers",
