@@ -362,7 +362,7 @@ def test_cifar_10_with_a_wrong_checksum_is_named(cifar10, tmp_path, monkeypatch)
     pack(monkeypatch, f"cifar10:{cifar10.parent}", tmp_path / "p.h5", "--val-per-class", 2)
     cut(cifar10, 0.9)
     with pytest.raises(
-        SystemExit, match="there.tar.gz: wrong checksum; remove it, and it is downloaded again"
+        SystemExit, match="there.tar.gz: wrong checksum; move it away, and it is downloaded again"
     ):
         pack(monkeypatch, f"cifar10:{cifar10.parent}", tmp_path / "q.h5")
 

@@ -144,7 +144,9 @@ def by_class(root: Path, folders: list[Path]) -> Part:
             if is_system(path):
                 left_out[f"hidden or system entries in {folder.name}/"].append(name)
             elif path.is_symlink() and not path.exists():
-                raise SystemExit(f"{shown(path)}: a link that leads nowhere; mend or remove it")
+                raise SystemExit(
+                    f"{shown(path)}: a link that leads nowhere; mend it or move it away"
+                )
             elif path.is_dir():
                 images.setdefault(path.name, []).extend(_images(root, path, left_out))
             else:

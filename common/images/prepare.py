@@ -224,7 +224,7 @@ def store_images(
         if broken and not args.skip_broken:
             pool.shutdown(cancel_futures=True)
             first = next(iter(broken.values()))
-            raise SystemExit(f"{first}; mend or remove it, or give --skip-broken")
+            raise SystemExit(f"{first}; mend it or move it away, or give --skip-broken")
         if not broken:
             start = len(digests) // DIGEST
             images[start : start + len(decoded)] = [image for _, image in decoded]

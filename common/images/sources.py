@@ -110,7 +110,7 @@ def cifar10_items(root: Path, args: argparse.Namespace) -> tuple[list[str], Draw
         _download_cifar10(archive)
     with open(archive, "rb") as file:
         if hashlib.file_digest(file, "md5").hexdigest() != CIFAR10_MD5:
-            raise SystemExit(f"{archive}: wrong checksum; remove it, and it is downloaded again")
+            raise SystemExit(f"{archive}: wrong checksum; move it away, and it is downloaded again")
     with tarfile.open(archive) as tar:
 
         def member(name):
