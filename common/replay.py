@@ -8,8 +8,10 @@ class Replayed:
     did is launched at once, without Python.
 
     The step reads and writes only its inputs and tensors that stay where they are, never asks the
-    device for a value, and draws from `generator` alone. Its first calls compile, and make what
-    lasts (the optimizer's state, workspaces); they count like any other. Inputs keep their shapes.
+    device for a value, and draws from `generator` or, as layers do, from the device's own: a replay
+    goes on from where both are, and from a seed that they were given since. Its first calls
+    compile, and make what lasts (the optimizer's state, workspaces); they count like any other.
+    Inputs keep their shapes.
     """
 
     WARM_UP = 3

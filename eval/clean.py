@@ -6,6 +6,7 @@ Brier score: mean over images of the squared distance of probabilities from the 
 of confidence, 15 equal bins, top label (Guo et al. 2017, arXiv 1706.04599).
 """
 
+import math
 import sys
 
 import torch
@@ -47,7 +48,7 @@ def calibration(probabilities, labels):
     ece = (images @ gap).abs().sum(1)
     return {
         "brier": brier.mean().item(),
-        "brier_se": brier.std().item() / count**0.5,
+        "brier_se": brier.std().item() / count**0.5 if count > 1 else math.nan,
         "ece": ece[0].item(),
         "ece_se": ece[1:].std().item(),
     }

@@ -17,6 +17,7 @@ UNITS = "change of a pixel, images in [0, 1]"
 LEVELS = [i / 1000 for i in range(31)]
 LEVEL_TYPE = cli.fraction
 REPEATS = 1
+FOLLOWS_GRADIENT = True
 
 
 def perturb(images, labels, levels, generator, model):

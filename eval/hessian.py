@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from common import cli
 from common.measuring import passport, summary
+from common.networks import second_derivatives
 
 TITLE = "Hessian"
 SOURCE = "Yao et al. 2020, arXiv 1912.07145"
@@ -81,9 +82,10 @@ def product(model, parameters, chunks, vector):
     count = sum(len(labels) for _, labels in chunks)
     forms = []
     for images, labels in chunks:
-        loss = cross_entropy(model(images), labels)
-        gradient = torch.autograd.grad(loss, parameters, create_graph=True)
-        chunk_product = torch.autograd.grad(gradient, parameters, vector)
+        with second_derivatives.available(model):
+            loss = cross_entropy(model(images), labels)
+            gradient = torch.autograd.grad(loss, parameters, create_graph=True)
+            chunk_product = torch.autograd.grad(gradient, parameters, vector)
         torch._foreach_add_(total, chunk_product, alpha=len(labels) / count)
         forms.append(dot(vector, chunk_product))
     return total, forms

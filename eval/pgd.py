@@ -20,6 +20,7 @@ UNITS = "change of a pixel, images in [0, 1]"
 LEVELS = [0.0, 0.001, 0.002, 0.004, 0.008, 0.016, 0.03]
 LEVEL_TYPE = cli.fraction
 REPEATS = 1
+FOLLOWS_GRADIENT = True
 STEP = 0.25  # fraction of epsilon
 
 

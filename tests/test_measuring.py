@@ -20,9 +20,12 @@ from torch.nn.functional import cross_entropy
 from common import provenance, seeds
 from common.images import packs
 from common.measuring import comparison, sweep
+from common.measuring import passport as passport_file
 from common.measuring.bench import Bench
 from common.measuring.measurement import CODE, groups, resolve
 from common.networks import batchnorm, models, weights
+from eval.report import results as report_results
+from eval.report import study
 
 MODULES = {name: import_module(f"eval.{name}") for name in MEASUREMENTS}
 RESOLVED = {name: resolve(module) for name, module in MODULES.items()}
@@ -326,6 +329,45 @@ def test_multiplicative_noise_is_blind_to_a_rescaling_that_batchnorm_undoes(
     assert results[0][1, 0] != results[0][1, 1]
 
 
+@pytest.mark.parametrize("name", ["fgsm", "pgd"])
+def test_the_share_of_images_without_a_gradient_stands_beside_an_attack(name, pack, minimum):
+    """Logits so far apart that the loss of some images is below float32's smallest number."""
+    net = models.load(minimum / "weights.safetensors")[0]
+    usual = measure(make_bench(pack, minimum), name, levels=[0.0, 0.01])
+    assert usual["test/without_gradient"] == [0] and not passport_file.without_gradient(usual)
+    for value in net.fc.parameters():
+        value.data.mul_(1e5)
+    bench = make_bench(pack, minimum, net)
+    sure = measure(bench, name, levels=[0.0, 0.01])
+    images, labels = pack.batch(bench.splits["test"])
+    losses = cross_entropy(net.double()(images.double()), labels, reduction="none")
+    (share,) = sure["test/without_gradient"]
+    # Below exp(-104) nothing is left in float32; above 1e-30 something always is.
+    assert (losses < 1e-50).double().mean() <= share <= (losses < 1e-30).double().mean()
+    assert 0.1 < share < 0.9
+    assert passport_file.without_gradient(sure)["test"] == share
+    line = passport_file.caution("adam-0", name, "test", 0.25)
+    assert line.startswith(f"adam-0 {name}: caution: at 25% of the test images the gradient is ex")
+
+
+@pytest.mark.slow
+def test_an_attack_that_cannot_attack_is_said_when_it_is_measured(
+    pack_file, minimum, tmp_path, monkeypatch, capsys
+):
+    net, metadata = models.load(minimum / "weights.safetensors")
+    for value in net.fc.parameters():
+        value.data.mul_(1e5)
+    models.save(tmp_path / "weights.safetensors", net.state_dict(), **metadata)
+    flags = ["--data", pack_file, "--minimum", tmp_path, "--out", tmp_path / "p.h5", *SIZES]
+    run(monkeypatch, "eval.battery", *flags, "--fgsm-levels", "0,0.01", "fgsm", "gaussian_noise")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines and all(" fgsm: caution: at " in line for line in lines)
+    kept, tuned, problems = report_results.read({tmp_path / "p.h5": None}, {}, False)
+    notes = study.Study(kept, tuned, problems).notes
+    assert any("gradient of the loss is exactly 0" in note for note in notes)
+    assert any("fgsm of adam-0 " in note for note in notes)
+
+
 def test_fgsm_stays_within_epsilon_and_range_and_raises_the_loss(pack, bench):
     images, labels = pack.batch(pack.indices("test"))
     levels = [0, 0.004, 0.03]
@@ -341,6 +383,7 @@ def test_fgsm_stays_within_epsilon_and_range_and_raises_the_loss(pack, bench):
 @pytest.mark.slow
 def test_31_epsilons_cost_one_gradient_and_31_forward_passes(pack, minimum, monkeypatch):
     bench = make_bench(pack, minimum, images=10)
+    bench.clean("stored"), bench.without_gradient("stored")  # once, for all measurements
     gradients, forwards, grad = [], [], torch.autograd.grad
 
     def counted(*args, **keywords):
@@ -348,12 +391,11 @@ def test_31_epsilons_cost_one_gradient_and_31_forward_passes(pack, minimum, monk
         return grad(*args, **keywords)
 
     monkeypatch.setattr(torch.autograd, "grad", counted)
-    bench.clean("stored")
     bench.folded.register_forward_hook(lambda *args: forwards.append(torch.is_grad_enabled()))
     arrays = measure(bench, "fgsm")
     assert arrays["test/loss"].shape == (31, 1)
     # A batch a split: 1 forward pass for the gradient, 30 for the levels above 0; level 0 is the
-    # clean pass, made once for all measurements.
+    # clean pass.
     assert len(gradients) == 2
     assert forwards.count(True) == 2 and forwards.count(False) == 60
 
@@ -581,7 +623,7 @@ def test_fingerprints_depend_on_all_code_that_makes_numbers():
     ours = {name.replace(".", "/") for name in imported if name.split(".")[0] == "common"}
     covered = tuple(path.removesuffix(".py") for path in CODE)
     left = {name for name in ours if not name.startswith(covered)}
-    others = {"common/cli", "common/settings", "common/files", "common/provenance"}
+    others = {"common/cli", "common/settings", "common/files", "common/parts", "common/provenance"}
     assert left == {"common", "common/images"} | others
 
 

@@ -8,12 +8,14 @@ import h5py
 import numpy as np
 import pytest
 import torch
+import torchvision
 from compare import values
 from conftest import SHORT, make_pack, run
 from safetensors.torch import load_file
 
-from common.networks import batchnorm, models
+from common.networks import batchnorm, folding, models, second_derivatives
 from common.training import checkpoint
+from eval import clean, hessian
 
 TINY = [*SHORT, "--batch-size", "8", "--train-images", "8"]
 LAYERS_THAT_DRAW = "mobilenet_v3_small", "efficientnet_b0"  # dropout; stochastic depth as well
@@ -83,6 +85,11 @@ def test_a_batch_of_one_image_trains_a_network_without_batchnorm(tmp_path, monke
     run(monkeypatch, "train.adam", *flags, "--arch", "squeezenet1_1", "--epochs", 1)
     with h5py.File(tmp_path / "training.h5") as file:
         assert np.isfinite(file["running/loss"][()]).all()
+
+
+def test_one_image_has_no_standard_error_and_no_warning():
+    found = clean.calibration(torch.tensor([[0.25, 0.75]]), torch.tensor([0]))
+    assert found["brier"] == pytest.approx(2 * 0.75**2) and np.isnan(found["brier_se"])
 
 
 class Killed(Exception):
@@ -212,3 +219,104 @@ def test_squeezenet_s_head_is_a_convolution_and_is_replaced():
     assert torch.equal(models.head(net)[1].weight, first)
     models.replace_head(net, 3, seed=2)
     assert not torch.equal(models.head(net)[1].weight, first)
+
+
+def test_the_hessian_of_attention_is_the_derivative_of_its_gradient():
+    """A network of one attention, in float64: H·v against the difference of two gradients."""
+    torch.manual_seed(0)
+    net = torchvision.models.VisionTransformer(8, 4, 1, 2, 8, 16, num_classes=3).double().eval()
+    torch.nn.init.normal_(net.heads.head.weight)
+    parameters = list(net.parameters())
+    vector = [torch.randn_like(value) for value in parameters]
+    images, labels = torch.rand(4, 3, 8, 8, dtype=torch.float64), torch.tensor([0, 1, 2, 0])
+    found, _ = hessian.product(net, parameters, [(images, labels)], vector)
+
+    def gradient(by):
+        with torch.no_grad():
+            for value, direction in zip(parameters, vector):
+                value.add_(by * direction)
+        loss = torch.nn.functional.cross_entropy(net(images), labels)
+        return torch.autograd.grad(loss, parameters)
+
+    step = 1e-7
+    after, before = gradient(step), gradient(-2 * step)
+    for product, one, other in zip(found, after, before):
+        torch.testing.assert_close(product, (one - other) / (2 * step), rtol=1e-4, atol=1e-5)
+
+
+def test_a_layer_without_a_second_derivative_takes_another_way_or_is_one_line():
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3, 4), torch.nn.Hardsigmoid())
+    parameters = list(net.parameters())
+    images, labels = torch.rand(5, 3) * 8 - 4, torch.tensor([0, 1, 2, 3, 0])
+    vector = [torch.ones_like(value) for value in parameters]
+    before = net(images)
+    product, _ = hessian.product(net, parameters, [(images, labels)], vector)
+    assert all(value.isfinite().all() for value in product) and product[0].abs().sum() > 0
+    assert type(net[2]) is torch.nn.Hardsigmoid
+    with second_derivatives.available(net):
+        torch.testing.assert_close(net(images), before)
+    with pytest.raises(SystemExit, match="no second derivative .*; leave hessian out"):
+        with second_derivatives.available(net):
+            raise RuntimeError("derivative for aten::unheard_of_backward is not implemented")
+    assert type(net[2]) is torch.nn.Hardsigmoid
+
+
+# One of each family of torchvision's classifiers, the smallest; all at 32 pixels.
+CLASSIFIERS = (
+    "convnext_tiny",
+    "densenet121",
+    "efficientnet_b0",
+    "googlenet",
+    "mnasnet0_5",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "regnet_y_400mf",
+    "resnet18",
+    "resnet50",
+    "resnext50_32x4d",
+    "shufflenet_v2_x0_5",
+    "squeezenet1_1",
+    "swin_t",
+    "swin_v2_t",
+    "vgg11_bn",
+    "vit_b_32",
+)
+SMALL_BATTERY = [
+    *("--images", 6, "--batchnorm-images", 11, "--device", "cpu", "clean"),
+    *("--fgsm-levels", "0,0.01", "fgsm", "--pgd-levels", "0,0.01", "pgd"),
+    *("--local-energy-levels", "0,0.1", "--local-energy-repeats", 1, "local_energy"),
+    *("--adaptive-sharpness-draws", 2, "--adaptive-sharpness-steps", 2, "adaptive_sharpness"),
+    *("--hessian-images", 2, "--hessian-iterations", 2, "--hessian-vectors", 2, "hessian"),
+]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("arch", CLASSIFIERS)
+def test_every_family_of_classifiers_does_the_whole_job(arch, tiny_pack, tmp_path, monkeypatch):
+    """Pretrained, killed and resumed to the bit, folded, measured, finetuned."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    flags = ["--data", tiny_pack, *TINY, "--arch", arch]
+    run(monkeypatch, "train.adam", *flags, "--out", whole)
+    killed_and_resumed(monkeypatch, "train.adam", [*flags, "--out", killed])
+    one, other = (load_file(folder / "weights.safetensors") for folder in (whole, killed))
+    assert_same(one, other)
+    assert_same(values(whole / "training.h5"), values(killed / "training.h5"))
+
+    net = models.load(whole / "weights.safetensors")[0]
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        folded = folding.fold(net)[0]
+        torch.testing.assert_close(folded(images), net(images), rtol=1e-3, atol=1e-3)
+    assert folded is not net
+
+    measured = ["--data", tiny_pack, "--minimum", whole, "--out", whole / "passport.h5"]
+    run(monkeypatch, "eval.battery", *measured, *SMALL_BATTERY)
+    for name, array in values(whole / "passport.h5").items():
+        # inf and NaN have a meaning there; of one batch there is no standard error.
+        if not name.endswith(("_level", "relative", "_se")):
+            assert np.isfinite(array).all(), name
+
+    tuned = ["--data", tiny_pack, "--minimum", whole, "--out", whole / "full.h5", *TINY]
+    run(monkeypatch, "finetune.full", *tuned, "--runs", 1)
+    with h5py.File(whole / "full.h5") as file:
+        assert (file["distance/all"][0, 1:] > 0).all() and (file["distance/head"][0, 1:] > 0).all()

@@ -93,7 +93,7 @@ class Bench:
             )
         blocks_asked = math.ceil(args.batch_size / BLOCK) or (BLOCKS_ON_GPU if on_gpu else 1)
         self.blocks_a_batch = min(blocks_asked, math.ceil(args.images / BLOCK))
-        self._clean = {}
+        self._clean, self._without_gradient = {}, {}
 
     def blocks(self, split: str) -> Sequence[Tensor]:
         """The images that are measured of `split`, as indices into the pack, block by block."""
@@ -132,6 +132,30 @@ class Bench:
                 split: (loss[0], correct[0]) for split, (loss, correct) in results.items()
             }
         return self._clean[statistics]
+
+    def without_gradient(self, statistics: str) -> dict[str, float]:
+        """{split: share of the images at which the gradient of the loss is exactly 0}.
+
+        An attack that follows it leaves those as they are, however large it may be: the loss of a
+        network that is sure enough has gradients below float32's smallest number. `statistics` as
+        for `clean`; measured once.
+        """
+        if statistics not in self._without_gradient:
+            with self.restored_after():
+                self.settle(statistics == "recomputed")
+                shares = {split: self._share_without_gradient(split) for split in self.splits}
+            self._without_gradient[statistics] = shares
+        return self._without_gradient[statistics]
+
+    def _share_without_gradient(self, split: str) -> float:
+        count = 0
+        for images, labels in self.batches(split):
+            images.requires_grad_()
+            # The sum over images: each image's gradient is its own.
+            loss = cross_entropy(self.folded(images), labels, reduction="sum")
+            (gradient,) = torch.autograd.grad(loss, images)
+            count += (gradient == 0).flatten(1).all(1).sum().item()
+        return count / len(self.splits[split])
 
     @torch.no_grad()
     def evaluate(

@@ -26,6 +26,8 @@ All may give
 
     BATCHNORM            treatments of BatchNorm's statistics under which it runs: "stored" (the
                          default), "recomputed", or both
+    FOLLOWS_GRADIENT     True for an attack: the share of images that have no gradient is measured
+                         beside it
     SPLITS               the splits on which it runs (default: train and test)
     OPTIONS              {name: (type, default, help)}: flags of its own, given to `perturb` or
                          `measure` as keywords
@@ -72,6 +74,7 @@ class Measurement:
     level_type: Callable[[str], float] = cli.amount
     repeats: int = 1
     repeat_words: Sequence[str] = ()  # empty, or as many as `repeats`
+    follows_gradient: bool = False
     batchnorm: Sequence[str] = ("stored",)
     splits: Sequence[str] = SPLITS
     option_flags: dict[str, tuple] = field(default_factory=dict)  # OPTIONS
@@ -144,6 +147,7 @@ def resolve(module: ModuleType) -> Measurement:
         level_type=names.get("LEVEL_TYPE", cli.amount),
         repeats=len(words) or repeats,
         repeat_words=words,
+        follows_gradient=names.get("FOLLOWS_GRADIENT", False),
         batchnorm=names.get("BATCHNORM", ("stored",)),
         splits=names.get("SPLITS", SPLITS),
         option_flags=option_flags,

@@ -5,6 +5,7 @@ taken over if nothing changed that its numbers depend on.
 """
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
@@ -21,6 +22,8 @@ from common.measuring.measurement import Group, Measurement, groups, resolve, so
 from common.networks import models
 
 Groups = dict[str, tuple[dict, dict[str, np.ndarray]]]  # {name: (attributes, {path: array})}
+
+SMALL_SHARE = 0.01  # of images without a gradient: what an attack can do without
 
 
 def parse(doc: str, battery: Sequence[Measurement]):
@@ -101,8 +104,28 @@ def main(doc: str, modules: Sequence[ModuleType]):
             done[group.name] = attributes, arrays
             write(unfinished, root, done)
             print(f"{minimum} {group.name}: {seconds:.1f} s", flush=True)
+            for split, share in without_gradient(arrays).items():
+                print(caution(minimum, group.name, split, share), file=sys.stderr)
     write(unfinished, root, done)
     files.replace(unfinished, out)
+
+
+def without_gradient(arrays: dict[str, np.ndarray]) -> dict[str, float]:
+    """{split: share of images without a gradient} of a group where it is not small."""
+    shares = {
+        path.partition("/")[0]: values[0]
+        for path, values in arrays.items()
+        if path.endswith("/without_gradient")
+    }
+    return {split: share for split, share in shares.items() if share > SMALL_SHARE}
+
+
+def caution(minimum: str, group: str, split: str, share: float) -> str:
+    """One line on an attack that could not attack."""
+    return (
+        f"{minimum} {group}: caution: at {share:.0%} of the {split} images the gradient is exactly "
+        "0 in float32; the attack leaves them as they are, and its accuracy says nothing about them"
+    )
 
 
 def settings_of(measurement: Measurement, group: Group, args, bench: Bench) -> dict:

@@ -55,7 +55,8 @@ def measure_levels(bench: Bench, measurement: Measurement, group: Group) -> dict
     """Curves over levels (L,) and R repeats, with summaries.
 
     `levels` (L,); of each split `loss`, `accuracy` (L, R), means over images; `loss_by_image`,
-    `correct_by_image` (L, N), mean and sum over repeats; and `summary/` as common.measuring.summary
+    `correct_by_image` (L, N), mean and sum over repeats; for an attack `without_gradient` (1,), the
+    share of images whose gradient is exactly 0; and `summary/` as common.measuring.summary
     describes it.
     """
     levels, repeats = measurement.levels, measurement.repeats
@@ -87,6 +88,9 @@ def measure_levels(bench: Bench, measurement: Measurement, group: Group) -> dict
             f"{split}/loss_by_image": loss[split].mean(1, dtype=np.float64).astype(np.float32),
             f"{split}/correct_by_image": correct[split].sum(1, dtype=np.uint8),
         }
+        if measurement.follows_gradient:
+            share = bench.without_gradient(group.batchnorm)[split]
+            arrays[f"{split}/without_gradient"] = np.array([share])
         summaries = summary.summarise(levels, loss[split], correct[split], *clean[split])
         arrays |= {f"summary/{split}/{name}": value for name, value in summaries.items()}
     return arrays

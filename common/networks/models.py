@@ -232,7 +232,9 @@ def load(path: str | Path) -> tuple[nn.Module, dict]:
             "run make again"
         )
     model = build(arch, classes, 0, side)
-    model.load_state_dict(state)
+    whole = model.state_dict()  # with the versions of its modules, for which MNASNet asks
+    whole.update(state)
+    model.load_state_dict(whole)
     return model.eval(), metadata
 
 

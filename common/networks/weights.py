@@ -105,7 +105,8 @@ def interpolate(model: nn.Module, a: Tensors, b: Tensors, t: float):
 @contextmanager
 def restored_after(model: nn.Module) -> Iterator[nn.Module]:
     """A block in which weights and statistics may be changed: all are put back at its end."""
-    before = {name: value.clone() for name, value in model.state_dict().items()}
+    before = model.state_dict()  # which also holds versions of modules, beside the tensors
+    before.update({name: value.clone() for name, value in before.items()})
     try:
         yield model
     finally:

@@ -14,12 +14,13 @@ import numpy as np
 from common import files
 from eval.report import claims, figures, reading, verdicts
 from eval.report.reading import Finetuning
-from eval.report.results import Result, grouped
+from eval.report.results import SPLITS, Result, grouped
 from eval.report.table import MEASURED, Values
 
 QUESTION = "Do more robust minima make better starting points for finetuning?"
 PUBLISHED = Path(__file__).with_name("paper_curves.json")
 SHOWN, NAMED = 30, 6  # names in a note, settings in a caption
+SMALL_SHARE = 0.01  # of images without a gradient: what an attack can do without
 # Flags that differ between files that are compared.
 WHERE = ("seed", "minimum", "minima", "out", "run", "device")
 
@@ -132,6 +133,7 @@ class Study:
             *mixtures(self.results),
             *self._unfinished(),
             *self._short_of_target(),
+            *self._attacks_without_gradient(),
         ]
 
     @cached_property
@@ -217,6 +219,22 @@ class Study:
             yield (
                 f"As saved, these minima have less than {target:.0%} accuracy on the training "
                 f"images measured: {some(short, ', ')}."
+            )
+
+    def _attacks_without_gradient(self) -> Iterator[str]:
+        """Attacks that leave images as they are, because the gradient is exactly 0 there."""
+        shares = {
+            f"{group} of {result.minimum}": max(
+                result.data.get(f"{group}/{split}/without_gradient", [0])[0] for split in SPLITS
+            )
+            for result in self.passports
+            for group in result.groups
+        }
+        found = [f"{what} {share:.0%}" for what, share in shares.items() if share > SMALL_SHARE]
+        if found:
+            yield (
+                "The gradient of the loss is exactly 0 in float32 at some images, which an attack "
+                f"then leaves as they are: {some(found, '; ')}. Its accuracy there says nothing."
             )
 
 
