@@ -5,7 +5,6 @@ checked before libhdf5 sees a byte. Any HDF5 tool opens the file, and a truncate
 flipped bit, is named instead of averaged.
 """
 
-import fcntl
 import hashlib
 import json
 import multiprocessing
@@ -49,7 +48,6 @@ def replace(part: Path, path: Path):
     """Gives the finished file `part` its name `path`: on disk first, then visible, all at once."""
     with open(part, "rb+") as file:
         os.fsync(file.fileno())
-    unfinished.discard(part)  # its name may be another process's as soon as it is free
     os.replace(part, path)
     with suppress(OSError):  # some network file systems know no fsync of a folder
         folder = os.open(path.parent, os.O_RDONLY)
@@ -68,7 +66,7 @@ def atomic(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part, held = parts.take(path)
-        unfinished.add(part)
+        unfinished.update([part, parts.lock_of(part)])
         yield part
         if not parts.keeps(part, held):
             raise SystemExit(
@@ -85,14 +83,12 @@ def atomic(path: Path) -> Iterator[Path]:
             "mend that and run make again"
         ) from None
     finally:
-        if part in unfinished and parts.keeps(part, held):
+        if part:
             with suppress(OSError):
-                part.unlink()
-        unfinished.discard(part)
-        if held:
-            # Processes that began meanwhile have the file open too.
-            fcntl.flock(held, fcntl.LOCK_UN)
-            held.close()
+                if parts.keeps(part, held):
+                    part.unlink(missing_ok=True)
+                parts.give_back(part, held)
+            unfinished.difference_update([part, parts.lock_of(part)])
 
 
 def _errno(error: Exception) -> int:

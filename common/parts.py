@@ -1,8 +1,9 @@
 """What is being written: a hidden file beside its place, which one process at a time has.
 
-The writer of `.NAME.part` holds its lock (flock) for as long as it lives: a part that nobody has
-locked is what a kill left. On a file system without locks a part is named after its writer,
-`.NAME@HOST@PROCESS.part`. Needs Python's standard library alone.
+The writer of `.NAME.part` holds the lock (flock) of `.NAME.lock.part` for as long as it lives: a
+part whose lock is free is what a kill left. The lock is a file of its own because Windows' file
+servers let nobody write in a file that is locked. On a file system without locks a part is named
+after its writer, `.NAME@HOST@PROCESS.part`. Needs Python's standard library alone.
 """
 
 import fcntl
@@ -22,7 +23,7 @@ class NoLocks(Exception):
 
 
 def take(path: Path) -> tuple[Path, IO | None]:
-    """(the part that becomes `path`, what holds its lock) for this process alone.
+    """(the part that becomes `path`, its lock) for this process alone, until it gives them back.
 
     SystemExit with one line where another process writes it. The lock is None where there are none.
     """
@@ -35,9 +36,23 @@ def take(path: Path) -> tuple[Path, IO | None]:
             time.sleep(0.1)
         return part, held
     except NoLocks:
-        if not part.stat().st_size:
-            part.unlink()  # made by asking for its lock
+        lock_of(part).unlink(missing_ok=True)  # made by asking
         return _take_by_name(path), None
+
+
+def give_back(part: Path, held: IO | None):
+    """Ends what `take` began; the part has its own name by now, or is gone."""
+    if held:
+        if keeps(part, held):
+            lock_of(part).unlink()
+        # Processes that began meanwhile have the file open too.
+        fcntl.flock(held, fcntl.LOCK_UN)
+        held.close()
+
+
+def lock_of(part: Path) -> Path:
+    """The file whose lock the writer of `part` holds."""
+    return part.with_name(part.name.removesuffix(".part").removesuffix(".lock") + ".lock.part")
 
 
 def _said(path: Path, who: str) -> str:
@@ -45,9 +60,9 @@ def _said(path: Path, who: str) -> str:
 
 
 def lock(part: Path) -> IO | None:
-    """The lock of `part`, which is made if it is missing; None if another process has it."""
+    """The lock of `part`; None if another process has it. NoLocks where there are none."""
     while True:
-        held = open(part, "ab")
+        held = open(lock_of(part), "ab")
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -56,15 +71,15 @@ def lock(part: Path) -> IO | None:
         except OSError as error:
             held.close()
             raise NoLocks from error
-        if _same(part, held):
+        if keeps(part, held):
             return held
-        held.close()  # meanwhile its writer finished it, and it has another name
+        held.close()  # meanwhile its writer has ended, and removed it
 
 
-def _same(part: Path, held: IO) -> bool:
-    """Whether `part` is still the name of the file that is held."""
+def keeps(part: Path, held: IO | None) -> bool:
+    """Whether `part` is still this process's: nobody removed its lock."""
     try:
-        return os.path.samestat(os.stat(part), os.fstat(held.fileno()))
+        return not held or os.path.samestat(os.stat(lock_of(part)), os.fstat(held.fileno()))
     except FileNotFoundError:
         return False
 
@@ -99,18 +114,6 @@ def alive(process: int) -> bool:
     return True
 
 
-def keeps(part: Path, held: IO | None) -> bool:
-    """Whether `part` is still this process's, though a library may have put another file there."""
-    if held is None or _same(part, held):
-        return True
-    if not part.exists():
-        return False
-    new = lock(part)
-    if new:
-        new.close()
-    return bool(new)
-
-
 def abandoned(part: Path) -> bool:
     """Whether nobody writes `part` any more: what a kill left, which may be removed."""
     host, process = writer(part)
@@ -123,5 +126,5 @@ def abandoned(part: Path) -> bool:
     except OSError:
         return False  # not ours
     if held:
-        held.close()
+        give_back(part, held)
     return bool(held)

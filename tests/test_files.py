@@ -193,8 +193,8 @@ def test_a_part_that_a_kill_left_is_taken_over(locks, tmp_path, monkeypatch):
     killed = begun_writing(tmp_path / "x.h5", locks)
     killed.kill()
     killed.communicate(timeout=60)
-    (part,) = tmp_path.iterdir()
-    assert part.name.endswith(".part") and parts.abandoned(part)
+    assert all(part.name.endswith(".part") for part in tmp_path.iterdir())
+    assert not (tmp_path / "x.h5").exists()
     if locks == "without locks":
         monkeypatch.setattr(fcntl, "flock", no_locks)
     with files.write(tmp_path / "x.h5") as file:
@@ -204,8 +204,18 @@ def test_a_part_that_a_kill_left_is_taken_over(locks, tmp_path, monkeypatch):
 
 def test_a_part_in_work_is_not_abandoned(tmp_path):
     with files.atomic(tmp_path / "x.txt") as part:
-        assert not parts.abandoned(part)
         part.write_text("whole")
+        hidden = [part, parts.lock_of(part)]
+        assert sorted(hidden) == sorted(tmp_path.iterdir())
+        assert not any(map(parts.abandoned, hidden))
+    assert [path.name for path in tmp_path.iterdir()] == ["x.txt"]
+    killed = begun_writing(tmp_path / "y.h5")
+    killed.kill()
+    killed.communicate(timeout=60)
+    assert sorted(path.name for path in tmp_path.glob(".*")) == [".y.h5.lock.part", ".y.h5.part"]
+    for path in sorted(tmp_path.glob(".*")):
+        assert parts.abandoned(path)
+        path.unlink(missing_ok=True)
     assert [path.name for path in tmp_path.iterdir()] == ["x.txt"]
 
 
@@ -228,11 +238,18 @@ def test_a_part_that_was_swept_and_begun_by_another_is_theirs(tmp_path):
     """Neither published half written, nor removed."""
     with pytest.raises(SystemExit, match="x.h5: cannot be written"):
         with files.atomic(tmp_path / "x.h5") as part:
-            part.unlink()
+            for hidden in tmp_path.iterdir():
+                hidden.unlink()
             theirs = begun_writing(tmp_path / "x.h5")
     assert part.exists() and not (tmp_path / "x.h5").exists()
     theirs.communicate("go on\n", timeout=60)
     files.read(tmp_path / "x.h5").close()
+
+
+def test_what_is_written_is_not_what_is_locked(tmp_path):
+    """Windows' file servers let nobody write in a locked file, not even its locker elsewhere."""
+    with files.atomic(tmp_path / "x") as part, open(part, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_a_library_may_put_another_file_in_place_of_the_part(tmp_path):
