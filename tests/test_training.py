@@ -185,7 +185,7 @@ def test_swa_counts_the_snapshots_that_there_will_be_not_those_that_were_asked_f
 ):
     """70 images in batches of 64: one step an epoch, after which one snapshot can be taken."""
     flags = ["--data", pack_file, "--out", tmp_path, *SHORT, *EXTRA["swa"], "--batch-size", 64]
-    with pytest.raises(SystemExit, match="^--snapshots 5: an epoch of 1 steps gives 1, and 1 epo"):
+    with pytest.raises(SystemExit, match=r"^--snapshots 5: .* \(1\) that only 1 can be averaged"):
         run(monkeypatch, "train.swa", *flags)
     assert not list(tmp_path.glob("*.h5"))
 

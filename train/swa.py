@@ -33,9 +33,9 @@ def main():
     taken = len(loop.pauses_in(run.steps, args.snapshots)) + 1  # an epoch
     if averaging * taken < FEWEST:
         raise SystemExit(
-            f"--snapshots {args.snapshots}: an epoch of {run.steps} steps gives {taken}, and "
-            f"{averaging} epochs of them fewer than {FEWEST} to average; raise --epochs, or give "
-            "a smaller --batch-size"
+            f"--snapshots {args.snapshots}: an epoch has so few steps ({run.steps}) that only "
+            f"{averaging * taken} can be averaged, fewer than {FEWEST}; raise --epochs, or give a "
+            "smaller --batch-size"
         )
     optimizer = run.adam()
     average = weights.Average()
