@@ -675,7 +675,7 @@ def test_a_minimum_of_an_older_version_is_refused_in_one_line(pack_file, minimum
     old = {name: metadata[name] for name in ("arch", "classes", "image_size", "seed", "data")}
     models.save(tmp_path / "weights.safetensors", net.state_dict(), **old)
     with pytest.raises(
-        SystemExit, match="its metadata lack method, setting, minimum, start.; remove it"
+        SystemExit, match="its metadata lack method, setting, minimum, start.; move it away"
     ):
         models.load(tmp_path / "weights.safetensors")
 

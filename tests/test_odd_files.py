@@ -3,12 +3,14 @@
 import json
 import shutil
 import struct
+import subprocess
+import sys
 import unicodedata
 import zlib
 
 import numpy as np
 import pytest
-from conftest import run
+from conftest import ROOT, run
 from PIL import Image
 from test_prepare import RAMP, RGB, folder, jpeg, pack
 
@@ -454,3 +456,16 @@ def test_out_that_is_no_file_is_one_line(script, out, monkeypatch, capsys):
     said = capsys.readouterr().err
     assert stopped.value.code == 2 and said.count("\n") == 1
     assert (f"--out: {out} is a folder; name a file" if out else "--out: is empty") in said
+
+
+def test_a_broken_picture_among_many_is_one_line(tmp_path):
+    """What the workers were given beside it ends without a word."""
+    root = folder(tmp_path / "data", images=200)
+    (root / "train/a ship/train0.png").write_bytes(b"no image")
+    flags = "--val-per-class", "1", "--image-size", "16", "--workers", "2"
+    script = [sys.executable, "-m", "common.images.prepare", root, "--out", tmp_path / "p.h5"]
+    tried = subprocess.run([*script, *flags], cwd=ROOT, capture_output=True, text=True)
+    assert tried.returncode == 1 and tried.stdout == ""
+    assert tried.stderr.count("\n") == 1, tried.stderr
+    assert "train0.png: not a readable image" in tried.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
