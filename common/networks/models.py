@@ -111,9 +111,9 @@ def _make(arch: str, classes: int, image_size: int | None) -> nn.Module:
     if arch not in torchvision.models.list_models(module=torchvision.models):
         what = "no such network"
         if arch in torchvision.models.list_models():
-            what = "it, but not among its classifiers of images"
+            what = "it, but not as a classifier of images"
         raise SystemExit(
-            f"--arch {arch}: torchvision.models has {what}; give one of those, such as "
+            f"--arch {arch}: torchvision.models has {what}; give one of its classifiers, such as "
             "resnet18, mobilenet_v3_small or convnext_tiny"
         )
     # A warning of how long initialisation takes, and a second and third output in training.
@@ -228,8 +228,8 @@ def load(path: str | Path) -> tuple[nn.Module, dict]:
         expected = _make(arch, classes, side).state_dict()
     if _shapes(expected) != _shapes(state):
         raise SystemExit(
-            f"{path}: its tensors are not those of {arch} with {classes} classes; move it away and "
-            "run make again"
+            f"{path}: its tensors are not those of {arch} with {classes} classes; move it away "
+            "and run make again"
         )
     model = build(arch, classes, 0, side)
     whole = model.state_dict()  # with the versions of its modules, for which MNASNet asks
@@ -259,13 +259,13 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
         )
     if metadata.pop("seal") != files.sha256(metadata) or metadata["sha256"] != digest(state):
         raise SystemExit(
-            f"{path}: damaged (its tensors or metadata differ from their sha256); move it away and "
-            "run make again"
+            f"{path}: damaged (its tensors or metadata differ from their sha256); move it away "
+            "and run make again"
         )
     if missing := [name for name in METADATA if name not in metadata]:
         raise SystemExit(
-            f"{path}: of an older version (its metadata lack {', '.join(missing)}); move it away and "
-            "run make again"
+            f"{path}: of an older version (its metadata lack {', '.join(missing)}); move it away "
+            "and run make again"
         )
     for name in "classes", "image_size", "seed":
         metadata[name] = json.loads(metadata[name])
