@@ -14,7 +14,7 @@ from conftest import SHORT, make_pack, run
 from safetensors.torch import load_file
 
 from common.networks import batchnorm, folding, models, second_derivatives
-from common.training import checkpoint
+from common.training import checkpoint, finetuning
 from eval import clean, hessian
 
 TINY = [*SHORT, "--batch-size", "8", "--train-images", "8"]
@@ -179,7 +179,7 @@ def test_what_layers_draw_differs_by_epoch_and_by_seed(tiny_pack, tmp_path, monk
 @pytest.mark.parametrize(
     "arch, message",
     [
-        ("raft_small", "has it, and it is no classifier of images; give one of its classifiers"),
+        ("raft_small", "has it, but not as a classifier of images; give one of its classifiers"),
         ("resnet0", "torchvision.models has no such network"),
         ("alexnet", "does not take images of 32 px .*too small"),
         ("inception_v3", "does not take images of 32 px .*greater than actual input"),
@@ -259,6 +259,14 @@ def test_a_layer_without_a_second_derivative_takes_another_way_or_is_one_line():
         with second_derivatives.available(net):
             raise RuntimeError("derivative for aten::unheard_of_backward is not implemented")
     assert type(net[2]) is torch.nn.Hardsigmoid
+
+
+def test_a_network_whose_part_is_called_head_has_the_distance_of_its_head():
+    """Of Swin, the child `head` is the whole classifier: what is left of it is nothing."""
+    net = torch.nn.Module()
+    net.body, net.head = torch.nn.Linear(3, 4), torch.nn.Linear(4, 5)
+    distances = finetuning.Distances(net)
+    assert set(distances.names) == {"all", "weights", "head", "with_head", "body"}
 
 
 # One of each family of torchvision's classifiers, the smallest; all at 32 pixels.

@@ -160,7 +160,9 @@ class Distances:
         head = {name for name in named if name.startswith(f"{models.head(model)[0]}.")}
         groups = weights.groups(model, without=head) | {"head": head, "with_head": named}
         for child, _ in model.named_children():
-            groups[child] = {name for name in named if name.startswith(f"{child}.")} - head
+            members = {name for name in named if name.startswith(f"{child}.")} - head
+            if members:  # Swin's child `head` is the head, and has no other
+                groups[child] = members
         return {group: set(members) for group, members in groups.items() if members}
 
     def _lengths(self, tensors, dtype=torch.float64) -> torch.Tensor:
