@@ -343,6 +343,7 @@ TIGERS = "tiger", "tiger_shark", "lion"
         ("tiger shark\nlion\n", "line 1, 'tiger shark'"),
         ("tiger\nlion\ntiger\n", "line 3, 'tiger': the class stands in line 1 already"),
         ("lion\nbear\n", "line 2, 'bear'"),
+        ("\n", "0 class, and nothing to tell apart"),
     ],
 )
 def test_a_line_of_the_class_list_that_is_no_class_is_named(text, message, tmp_path, monkeypatch):
@@ -351,7 +352,7 @@ def test_a_line_of_the_class_list_that_is_no_class_is_named(text, message, tmp_p
     with pytest.raises(SystemExit, match=message) as stopped:
         flags = "--val-per-class", 1, "--class-list", tmp_path / "list.txt"
         pack(monkeypatch, root, tmp_path / "p.h5", *flags)
-    assert str(stopped.value).startswith(f"{tmp_path}/list.txt: line ")
+    assert str(stopped.value).startswith(f"{tmp_path}/list.txt: ")
     assert "\n" not in str(stopped.value)
 
 
@@ -458,6 +459,7 @@ def test_out_that_is_no_file_is_one_line(script, out, monkeypatch, capsys):
     assert (f"--out: {out} is a folder; name a file" if out else "--out: is empty") in said
 
 
+@pytest.mark.slow
 def test_a_broken_picture_among_many_is_one_line(tmp_path):
     """What the workers were given beside it ends without a word."""
     root = folder(tmp_path / "data", images=200)

@@ -224,7 +224,8 @@ def choose_classes(available: list[str], args: argparse.Namespace) -> list[str]:
         wanted = rng.choice(sorted(available), count, replace=False).tolist()
     if len(wanted) < 2:
         raise SystemExit(
-            f"{args.source}: {len(wanted)} class, and nothing to tell apart; 2 or more are needed"
+            f"{args.class_list or args.source}: {len(wanted)} class, and nothing to tell "
+            "apart; 2 or more are needed"
         )
     return sorted(wanted)
 
