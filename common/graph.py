@@ -41,6 +41,7 @@ PHONY += ("test-full", "bench", "container")
 LOOKING = ("plan", "check", "help")
 ALONE = {"plan", "clean"}
 SCRIPTS = ("train.", "eval.", "finetune.")
+PACKING = ("prepare", "sources", "folders", "pictures")  # of common/images
 PARTIAL = "flags/report-partial"  # the arguments of a report on what is there
 NEEDED = ("torch", "torchvision", "numpy", "h5py", "safetensors")
 TEMPORARY = ".temporary.mk"  # of a makefile that make removes as soon as it has read it
@@ -69,7 +70,7 @@ def packs(study: Study) -> Iterator[Rule]:
         stage = f"prepare-{name}"
         study.set_flags(stage, source_of(study, name, variable))
         command = ["-m", "common.images.prepare", "--out", target]
-        needs = ["common/images/prepare.py", "common/images/sources.py"]
+        needs = [f"common/images/{part}.py" for part in PACKING]
         yield Rule(target, needs, command, stage, f"prepare {name}")
 
 

@@ -32,7 +32,7 @@ def read(path: Path) -> Tried:
         if "val/accuracy" not in file:
             raise SystemExit(f"{path}: has no accuracy on val; make tune measures there")
         if "start" not in file.attrs:
-            raise SystemExit(f"{path}: of an older version; remove it and run make tune again")
+            raise SystemExit(f"{path}: of an older version; move it away and run make tune again")
         what, setting = file.attrs["method"], file.attrs["setting"]
         if file.attrs["kind"] == "finetune":
             what = f"{file.attrs['mode']} finetuning on {file.attrs['task']}"

@@ -8,6 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from common import parts
 from common.making import journal, plan
 from common.making.study import Study
 
@@ -46,7 +47,8 @@ def take(study: Study, goals: list[str], steps: list[plan.Step]):
     """Takes the folder for this make, and notes there what it sets out to do."""
     journal.lock(study.folder, " ".join(goals), os.getppid())
     for path in Path(study.folder).rglob(".*.part"):
-        path.unlink()
+        if parts.abandoned(path):  # what a kill left; not what another process is writing
+            path.unlink(missing_ok=True)
     for line in plan.made_again(steps):
         print(f"{study.folder}: {line}", file=sys.stderr)  # stdout is for make
     stages = [step.rule.stage for step in steps if step.rule.stage]

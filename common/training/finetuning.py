@@ -227,12 +227,17 @@ def epochs_to(target: float, accuracy: np.ndarray) -> float:
 
 
 def read_runs(path: Path, fingerprint: str) -> list[dict[str, np.ndarray]]:
-    """The runs [{curve: (E+1,)}] of a file; none if it is missing, damaged or of other settings."""
+    """The runs [{curve: (E+1,)}] of a file; none if it is missing, damaged or of other settings.
+
+    SystemExit with one line where it is not ours to write over.
+    """
     if not path.exists():
         return []
     try:
         file = files.read(path)
     except SystemExit as error:
+        if "damaged" not in str(error):
+            raise
         print(f"{error}: finetuning again", flush=True)
         return []
     with file:
