@@ -13,7 +13,7 @@ from compare import values
 from conftest import SHORT, make_pack, run
 from safetensors.torch import load_file
 
-from common.networks import batchnorm, folding, models, second_derivatives
+from common.networks import batchnorm, folding, models, second_derivatives, weights
 from common.training import checkpoint, finetuning
 from eval import clean, hessian
 
@@ -296,6 +296,21 @@ SMALL_BATTERY = [
     *("--adaptive-sharpness-draws", 2, "--adaptive-sharpness-steps", 2, "adaptive_sharpness"),
     *("--hessian-images", 2, "--hessian-iterations", 2, "--hessian-vectors", 2, "hessian"),
 ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", ["regnet_y_400mf", "mnasnet0_5", "vit_b_32", "googlenet"])
+def test_what_is_saved_is_loaded_to_the_bit(arch, tmp_path):
+    """Networks that compute their widths with tensors, ask for versions, or are made for a size."""
+    net = models.build(arch, 3, 1, 64)
+    fields = dict.fromkeys(models.METADATA, "") | {"arch": arch, "image_size": 64, "seed": 0}
+    models.save(tmp_path / "w.safetensors", net.state_dict(), **fields | {"classes": list("abc")})
+    loaded, _ = models.load(tmp_path / "w.safetensors")
+    assert_same(net.state_dict(), loaded.state_dict())
+    with weights.restored_after(loaded):
+        for value in loaded.parameters():
+            value.data.add_(1)
+    assert_same(net.state_dict(), loaded.state_dict())
 
 
 @pytest.mark.full
