@@ -491,7 +491,7 @@ def reseal(path, out, tensors=None, **changes):
             {"classes": ["x"] * 1_000_000},
             "its tensors are not those of resnet18 with 1000000 classes",
         ),
-        ({"arch": "regnet_y_128gf"}, "its tensors are not those of vit_h_14 with 5 classes"),
+        ({"arch": "regnet_y_128gf"}, "its tensors are not those of regnet_y_128gf with 5 classes"),
         ({"arch": "resnet19"}, "has no such network"),
     ],
 )
