@@ -285,7 +285,6 @@ CLASSIFIERS = (
     "shufflenet_v2_x0_5",
     "squeezenet1_1",
     "swin_t",
-    "swin_v2_t",
     "vgg11_bn",
     "vit_b_32",
 )
