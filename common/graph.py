@@ -96,20 +96,11 @@ def source_of(study: Study, name: str, variable: str) -> list[str]:
 
 def pretraining(study: Study) -> Iterator[Rule]:
     """The minima, each with the curves of its training, and what some leave beside them."""
-    pack = study.at("data/pretrain.h5")
     for minimum in study.trained:
-        method, folder = settings.method(minimum.setting), study.at(minimum.name)
-        stage, weights = f"train-{method}", f"{folder}/weights.safetensors"
-        study.set_flags(stage, training_flags(study, method))
-        yield Rule(
-            weights,
-            [f"train/{method}.py", pack],
-            training(pack, folder, minimum),
-            stage,
-            f"pretrain {minimum.name}",
-            minimum.setting,
-        )
-        yield same_run(f"{folder}/training.h5", weights)
+        method = settings.method(minimum.setting)
+        study.set_flags(f"train-{method}", training_flags(study, method))
+        what = f"pretrain {minimum.name}"
+        yield from trained(study, minimum, study.at(minimum.name), f"train-{method}", what)
     for minimum in study.beside:
         weights = study.at(f"{minimum.setting}-{minimum.seed}", "weights.safetensors")
         word = f"{settings.method(minimum.setting)}/{minimum.beside}"
@@ -123,11 +114,14 @@ def training_flags(study: Study, method: str) -> list[str]:
     return ["--epochs", study.words["EPOCHS"], *given, *study.deterministic]
 
 
-def training(pack: str, folder: str, minimum: Minimum) -> list[str]:
-    """The command that trains a minimum, but for the flags that are kept."""
-    method = settings.method(minimum.setting)
+def trained(study: Study, minimum: Minimum, folder: str, stage: str, what: str) -> Iterator[Rule]:
+    """The pretraining of one minimum, and its curves."""
+    method, pack = settings.method(minimum.setting), study.at("data/pretrain.h5")
     command = ["-m", f"train.{method}", "--data", pack, "--out", folder]
-    return [*command, "--seed", str(minimum.seed), "--setting", minimum.setting]
+    command += ["--seed", str(minimum.seed), "--setting", minimum.setting]
+    weights, needs = f"{folder}/weights.safetensors", [f"train/{method}.py", pack]
+    yield Rule(weights, needs, command, stage, what, minimum.setting)
+    yield same_run(f"{folder}/training.h5", weights)
 
 
 def same_run(target: str, weights: str, hint: str = "") -> Rule:
@@ -208,21 +202,12 @@ def finetuned(
 
 def tuning(study: Study) -> Iterator[Rule]:
     """Settings that `make tune` tries on val: seed 0, finetuning from the first minimum."""
-    pack, tune = study.at("data/pretrain.h5"), study.words.flags("TUNE")
     for setting in study.words.settings_of("TUNE_METHODS", "train"):
         method, minimum = settings.method(setting), Minimum(setting, 0)
+        flags = training_flags(study, method) + study.words.flags("TUNE")
+        study.set_flags(f"tune-{method}", flags)
         folder = study.at("tune", minimum.name)
-        stage, weights = f"tune-{method}", f"{folder}/weights.safetensors"
-        study.set_flags(stage, training_flags(study, method) + tune)
-        yield Rule(
-            weights,
-            [f"train/{method}.py", pack],
-            training(pack, folder, minimum),
-            stage,
-            f"tune {setting}",
-            setting,
-        )
-        yield same_run(f"{folder}/training.h5", weights)
+        yield from trained(study, minimum, folder, f"tune-{method}", f"tune {setting}")
     for mode in study.words.settings_of("TUNE_MODES", "finetune") if study.tasks else []:
         stage = f"tune-finetune-{settings.method(mode)}"
         flags = ["--runs", study.words["TUNE_RUNS"], *finetuning_flags(study, mode)]

@@ -3,7 +3,7 @@
 `flags/lock` names the make that is at work; each of its recipes holds the file's lock (flock) too,
 so that a recipe which outlives its make keeps others out. `journal.jsonl` has a line an event:
 
-    {"event": "make", "goals": ["all"], "to_make": [["pretrain", "train-adam", 2], …], "time": …}
+    {"event": "make", "goals": ["all"], "to_make": [["pretrain", "train-adam", 2]], "time": …}
     {"event": "began", "stage": "train-adam", "kind": "pretrain", "target": …, "time": …}
     {"event": "ended", … "seconds": …}
 
@@ -22,6 +22,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
+
+from common import parts
 
 LOCK = "flags/lock"
 JOURNAL = "journal.jsonl"
@@ -72,12 +74,8 @@ def taken_by_another(file, make: int) -> bool:
 
 def is_make(process: int) -> bool:
     """Whether a process is alive, and a make as far as the system says what it is."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
+    if not parts.alive(process):
         return False
-    except PermissionError:
-        pass  # another user's
     try:
         return "make" in Path(f"/proc/{process}/comm").read_text()
     except OSError:

@@ -29,7 +29,7 @@ def main():
     parser.fromfile_prefix_chars = "@"  # an argument a line of a file
     parser.add_argument("--out", required=True, metavar="FILE", help="written when all is well")
     parser.add_argument("--paired", default="", help="the settings that are compared in pairs")
-    parser.add_argument("commands", nargs="+", metavar="COMMAND", help="'train.adam --epochs 8 …'")
+    parser.add_argument("commands", nargs="+", metavar="COMMAND", help="'train.adam --epochs 8'")
     args = parser.parse_args()
     understood = {}  # {(script, setting): the values of its flags}
     for command in args.commands:
