@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import re
 import signal
+import stat
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -30,6 +31,7 @@ READ_SIZE = 1 << 20  # bytes that a thread has in memory
 # Where the superblock (version 0) says that a program has the file open for writing.
 OPEN_MARK = slice(20, 24)
 OPENED = bytes([1, 0, 0, 0]), bytes([5, 0, 0, 0])  # for writing; and with readers (SWMR)
+NOT_REGULAR = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
 UNITS = {  # of the quantities that results hold
     "accuracy": "fraction",
     "accuracy_relative": "fraction of clean",
@@ -118,6 +120,7 @@ def read(path: str | Path, check: bool = True) -> h5py.File:
     """
     path = Path(path)
     try:
+        demand_regular(path)
         with open(path, "rb") as file:
             header = file.read(USER_BLOCK).rstrip(b"\0").decode("ascii", "replace").split()
             superblock = file.read(24)
@@ -148,6 +151,19 @@ def read(path: str | Path, check: bool = True) -> h5py.File:
         return h5py.File(path, "r", locking=False)
     except OSError as error:
         raise SystemExit(f"{path}: {error.strerror or error}") from None
+
+
+def demand_regular(path: Path):
+    """SystemExit with one line where `path` is a folder, a pipe, a socket or a device.
+
+    Whoever opens a pipe waits for its writer, perhaps for ever. OSError where it is missing.
+    """
+    kind = stat.S_IFMT(os.stat(path).st_mode)
+    if kind != stat.S_IFREG:
+        raise SystemExit(
+            f"{path}: not a regular file, but {NOT_REGULAR.get(kind, 'a device')}; move it away "
+            "and run make again"
+        )
 
 
 def _size_and_digest(path: Path, marked: bool = False) -> tuple[int, str]:

@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from conftest import ROOT, make_pack, run
+from conftest import ROOT, SHORT, make_pack, run
 from safetensors.torch import load_file, save_file
 
 from common import files, parts
@@ -72,6 +73,54 @@ def test_a_truncated_and_a_missing_file_are_named(curves):
         files.read(curves, check=False)
     with pytest.raises(SystemExit, match="No such file"):
         files.read(curves.with_name("none.h5"))
+
+
+@pytest.mark.slow
+def test_what_is_no_regular_file_is_named_and_not_read(curves):
+    """In a process of its own: whoever opens a pipe waits for its writer, and is hard to stop."""
+    folder, kinds = curves.parent, {}
+    for name in "x.h5", "weights.safetensors":
+        for kind in "a named pipe", "a socket", "a device":
+            path = folder / kind.split()[-1] / name
+            path.parent.mkdir(exist_ok=True)
+            kinds[path] = kind
+            if kind == "a named pipe":
+                os.mkfifo(path)
+            elif kind == "a socket":
+                os.mknod(path, stat.S_IFSOCK | 0o600)
+            else:
+                path.symlink_to("/dev/zero")
+    checked = subprocess.run(
+        [sys.executable, "-m", "common.check", folder],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    *lines, total = checked.stdout.splitlines()
+    assert checked.returncode == 1 and not checked.stderr
+    assert sorted(lines) == sorted(
+        f"{path}: not a regular file, but {kind}; move it away and run make again"
+        for path, kind in kinds.items()
+    )
+    assert f"{len(kinds)} damaged or foreign" in total
+
+
+@pytest.mark.parametrize("read", [files.read, models.load])
+def test_a_folder_with_the_name_of_a_file_is_named(read, tmp_path):
+    with pytest.raises(SystemExit) as refused:
+        read(tmp_path)
+    assert refused.value.code == (
+        f"{tmp_path}: not a regular file, but a folder; move it away and run make again"
+    )
+
+
+def test_a_checkpoint_that_is_no_file_stops_before_hours_of_training(
+    pack_file, tmp_path, monkeypatch
+):
+    (tmp_path / "resume.h5").mkdir()
+    with pytest.raises(SystemExit, match="resume.h5: not a regular file, but a folder; move it"):
+        run(monkeypatch, "train.adam", "--data", pack_file, "--out", tmp_path, *SHORT)
 
 
 def test_weights_load_into_plain_torchvision(minimum):

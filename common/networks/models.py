@@ -242,6 +242,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
         raise SystemExit(
             f"{path}: no such file; a minimum is a folder that holds weights.safetensors"
         )
+    files.demand_regular(path)
     try:
         with safetensors.safe_open(path, "pt") as file:
             metadata = dict(file.metadata() or {})

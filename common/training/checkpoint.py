@@ -41,6 +41,7 @@ def load(run: Run, optimizer, state, identity: str) -> int:
     """Loads the checkpoint if it belongs to this run; returns the number of epochs done."""
     if not run.checkpoint.exists():
         return 0
+    files.demand_regular(run.checkpoint)  # it could not be written either
     try:
         with files.read(run.checkpoint) as file:
             if file.attrs.get("identity") != identity:
