@@ -23,6 +23,11 @@ POINT = 0.01  # accuracy: "about one point", "not different"
 EPOCHS_ALIKE = 0.5  # "the time does not differ"
 ORDER_OF_NORM = (0.5, 2)
 BARRIER, ALIKE = 0.1, 1.5  # nats above the chord; largest barrier / smallest
+# The original report's epochs, by the kind of a file: what some claims say is a matter of them.
+EPOCHS = {"training": 40, "finetune": 15}
+IMAGE_SIZE = 112  # of its images, in pixels
+NOT_TESTABLE = "not testable at this size"
+SATURATED = 0.9  # of the loss of guessing: lines that all come this close are alike for that reason
 
 METHOD = (
     "Published: one run a method, from its curves (- where it gave no number, † where its own "
@@ -32,11 +37,14 @@ METHOD = (
     "or one of the pairs does, and cannot be told otherwise. Margins (half a point, a point, half "
     "an epoch, 0.1 nats, alike) are constants of eval/report/claims.py. detectable: the smallest "
     "difference that these seeds find with 80 % power. What does not hold here does not hold on "
-    "these images, at these sizes. Settings with flags of their own, and other methods, play no "
-    "part here."
+    "these images, at these sizes. Not testable at this size: what the claim says is a matter of "
+    f"epochs, of which the report had {EPOCHS['training']}, and {EPOCHS['finetune']} of "
+    "finetuning. Settings with flags of their own, and other methods, play no part here."
 )
 
 PERTURBATIONS = ("gaussian_noise", "square_mask", "fgsm", "local_energy")
+# The field `levels` of the mean accuracy under each: over one range, whatever levels were measured.
+RANGES = {mean.source: mean.levels for mean in PARTIAL_MEANS if mean.name == "accuracy"}
 PATHS = {"path": "BatchNorm interpolated", "path_recomputed": "BatchNorm recomputed"}
 
 
@@ -66,14 +74,16 @@ def published_values(published: dict) -> Values:
     for source, split in itertools.product(PERTURBATIONS, SPLITS):
         for setting, published_curve in published[source].items():
             levels = np.array(published_curve["levels"])
+            if source == "square_mask":  # pixels there, fractions of the side here
+                levels = levels / IMAGE_SIZE
             curves = curves_of(published_curve, split)
             add(setting, measured("clean", split, "accuracy"), curves["accuracy"][0])
             for name, curve in curves.items():
                 add(setting, measured(source, split, name), curve.mean())
-            if source in PARTIAL_MEANS:
-                mean = PARTIAL_MEANS[source]
-                fields = measured(source, split, mean.name, mean.levels)
-                add(setting, fields, curves[mean.name][mean.inside(levels)].mean())
+            for mean in PARTIAL_MEANS:
+                if mean.source == source:
+                    fields = measured(source, split, mean.name, mean.levels)
+                    add(setting, fields, mean.of(levels, curves[mean.name]))
     return Values(result.values())
 
 
@@ -171,7 +181,9 @@ class Evidence:
             return part(f"{a} - {b} ({why})", region, was, n=len(paired), digits=digits)
         interval = statistics.t_interval(paired)
         detectable = statistics.detectable_difference(paired)
-        return part(f"{a} - {b}", region, was, *interval, digits, detectable)
+        why = statistics.no_interval(paired)
+        words = f"{a} - {b}" + (f" ({why})" if why else "")
+        return part(words, region, was, *interval, digits, detectable)
 
     def order(self, fields: dict, *settings: str, digits=3) -> list[dict]:
         """Each setting above the next."""
@@ -207,11 +219,11 @@ def claims(
     results = [result for result in results if known.issuperset(result.settings_of_minima)]
     finetuned = finetuning.fields if finetuning else FINETUNED
     return [
-        *claims_on_pretraining(evidence, published),
+        *claims_on_pretraining(evidence, published, results),
         *claims_on_training_curves(results),
         *claims_on_robustness(evidence),
         *claims_on_lines(results, published),
-        *claims_on_finetuning(evidence, finetuned),
+        *claims_on_finetuning(evidence, finetuned, results),
         claim(
             "The smallest lr is best in finetuning (val accuracy, against the best of the larger "
             "ones; paired by run)",
@@ -231,7 +243,15 @@ def is_like(finetuning: Finetuning | None, result: Result) -> bool:
     return result.task == finetuning.task and result.attrs["mode"] in modes
 
 
-def claims_on_pretraining(evidence: Evidence, published: dict) -> Iterator[dict]:
+def testable(results: list[Result], kind: str) -> str:
+    """NOT_TESTABLE where files of one kind have fewer epochs than the report's, else ""."""
+    epochs = [result.data["epoch"][-1] for result in results if result.kind == kind]
+    return NOT_TESTABLE if epochs and min(epochs) < EPOCHS[kind] else ""
+
+
+def claims_on_pretraining(
+    evidence: Evidence, published: dict, results: list[Result]
+) -> Iterator[dict]:
     """How accurate the minima are."""
     yield claim(
         "SWA generalizes best, then adam, then noisy_adam (test accuracy)",
@@ -248,6 +268,7 @@ def claims_on_pretraining(evidence: Evidence, published: dict) -> Iterator[dict]
     yield claim(
         f"Test accuracy is {least:.1%} to {most:.1%}",
         [evidence.level(TEST_ACCURACY, setting, region) for setting in evidence.settings],
+        testable(results, "training"),
     )
 
 
@@ -270,16 +291,17 @@ def claims_on_training_curves(results: list[Result]) -> Iterator[dict]:
 
 def claims_on_robustness(evidence: Evidence) -> Iterator[dict]:
     """Which setting leads under which perturbation."""
-    fields = measured("gaussian_noise", "test", "accuracy", levels="to 0.4")
+    fields = measured("gaussian_noise", "test", "accuracy", RANGES["gaussian_noise"])
     yield claim(
         "noisy_adam leads under Gaussian noise up to sigma 0.4 (mean accuracy)",
         [evidence.difference(fields, "noisy_adam", other) for other in ("adam", "swa")],
     )
+    fields = measured("square_mask", "test", "accuracy", RANGES["square_mask"])
     yield claim(
         "SWA leads on masks, then adam, then noisy_adam (mean accuracy)",
-        evidence.order(measured("square_mask", "test", "accuracy"), "swa", "adam", "noisy_adam"),
+        evidence.order(fields, "swa", "adam", "noisy_adam"),
     )
-    fields = measured("fgsm", "test", "accuracy")
+    fields = measured("fgsm", "test", "accuracy", RANGES["fgsm"])
     yield claim(
         "SWA leads on FGSM (mean accuracy)",
         [evidence.difference(fields, "swa", other) for other in ("adam", "noisy_adam")],
@@ -296,9 +318,8 @@ def claim_that_splits_agree(evidence: Evidence) -> dict:
     """Whether settings differ in the same direction on train and on test images."""
     ours, published = [], []
     for source, (a, b) in itertools.product(PERTURBATIONS, evidence.pairs):
-        signs = same_sign(
-            *(evidence.difference(measured(source, split, "accuracy"), a, b) for split in SPLITS)
-        )
+        columns = [measured(source, split, "accuracy", RANGES[source]) for split in SPLITS]
+        signs = same_sign(*(evidence.difference(fields, a, b) for fields in columns))
         ours.append(signs[0])
         published.append(signs[1])
     agree, contradict, undecided = (ours.count(sign) for sign in (1, -1, 0))
@@ -329,7 +350,7 @@ def claims_on_lines(results: list[Result], published: dict) -> Iterator[dict]:
     distances, lines = compared.get("distance", []), compared.get("line", [])
     yield claim(
         "Minima of independent runs are as far apart as their norms (distance / mean norm, range "
-        "over pairs)",
+        "over pairs; independent weights of one norm are 1.41 apart, trained or not)",
         [
             spread(
                 words,
@@ -338,6 +359,8 @@ def claims_on_lines(results: list[Result], published: dict) -> Iterator[dict]:
             )
             for group, words in (("weights", "convolutions, linear"), ("batchnorm", "BatchNorm"))
         ],
+        # BatchNorm's parameters all begin at 1 and 0, and go far in many steps alone.
+        testable(results, "training"),
     )
     barriers = {
         path: [barrier(line.data[f"{path}/t"], line.data[f"{path}/train/loss"]) for line in lines]
@@ -361,16 +384,25 @@ def claims_on_lines(results: list[Result], published: dict) -> Iterator[dict]:
         path: [max(values) / min(values)] if values and min(values) > 0 else []
         for path, values in barriers.items()
     }
-    yield claim(
-        "… and these lines look alike (largest barrier / smallest)",
-        [
-            spread(words, ratios[path], (0, ALIKE), was.get(path, NAN))
-            for path, words in PATHS.items()
-        ],
-    )
+    alike, verdict = "… and these lines look alike (largest barrier / smallest)", ""
+    if lines and all(map(guesses, lines)):
+        alike += "; all of them reach the loss of guessing, where lines cannot differ"
+        verdict = "cannot tell"
+    parts = [
+        spread(words, ratios[path], (0, ALIKE), was.get(path, NAN)) for path, words in PATHS.items()
+    ]
+    yield claim(alike, parts, verdict)
 
 
-def claims_on_finetuning(evidence: Evidence, finetuned: dict) -> Iterator[dict]:
+def guesses(line: Result) -> bool:
+    """Whether a line, with BatchNorm recomputed, comes near the loss of guessing."""
+    highest = line.data["path_recomputed/train/loss"].max()
+    return highest >= SATURATED * np.log(line.attrs["classes"])
+
+
+def claims_on_finetuning(
+    evidence: Evidence, finetuned: dict, results: list[Result]
+) -> Iterator[dict]:
     """Which setting's minima finetune better; `finetuned`: the fields of one finetuning."""
     train = finetuned | {"split": "train", "name": "accuracy"}
     test = finetuned | {"split": "test", "name": "accuracy"}
@@ -380,6 +412,7 @@ def claims_on_finetuning(evidence: Evidence, finetuned: dict) -> Iterator[dict]:
         "All finetuning runs learn the training set (train accuracy at the last epoch, to the "
         "percent)",
         [evidence.level(train, setting, (0.995, INF)) for setting in evidence.settings],
+        testable(results, "finetune"),
     )
     alike = (-EPOCHS_ALIKE, EPOCHS_ALIKE)
     yield claim(

@@ -37,37 +37,58 @@ SUMMARIES = {
 
 @dataclass(frozen=True)
 class PartialMean:
-    """The mean of a curve over its levels up to `largest`, which a verdict or a claim is about."""
+    """The mean of a curve over the levels from 0 to `largest`, which a verdict or claim is about.
 
+    By trapezoids, so that it does not depend on where levels lie close. Studies are compared over
+    one range: a curve that was not measured at both of its ends has no such mean.
+    """
+
+    source: str  # the measurement
     name: str  # of the curve
     largest: float
-    with_zero: bool  # whether level 0 is one of them
     words: str
+    tolerance: float = 0  # by how much the last level may differ from `largest`
 
     @property
     def levels(self) -> str:
         """The field `levels` of its values."""
         return f"to {self.largest:g}"
 
-    def inside(self, levels: np.ndarray) -> np.ndarray:
-        """Which of `levels` (L,) it is a mean over."""
-        return ((levels > 0) | self.with_zero) & (levels <= self.largest + 1e-9)
+    def of(self, levels: np.ndarray, curve: np.ndarray) -> float:
+        """The mean of `curve` (L,) at `levels` (L,); NaN where an end was not measured."""
+        inside = levels <= self.largest + self.tolerance + 1e-9
+        ends = levels[inside][[0, -1]] if inside.any() else np.full(2, np.inf)
+        if ends[0] != 0 or ends[1] < self.largest - self.tolerance - 1e-9:
+            return np.nan
+        return float(np.trapezoid(curve[inside], levels[inside]) / ends[1])
 
 
-PARTIAL_MEANS = {  # by measurement
-    "local_energy": PartialMean(
-        name="loss_change",
-        largest=0.5,
-        with_zero=True,
-        words="change of loss from clean (nats per image), mean over sigma <= 0.5",
+# The side of a square is a whole number of pixels, so that 0.8 is 90 of 112.
+HALF_A_PIXEL = 0.5 / 112
+PARTIAL_MEANS = (
+    PartialMean("gaussian_noise", "accuracy", 0.4, "accuracy, mean over sigma 0 to 0.4"),
+    PartialMean(
+        "gaussian_noise",
+        "loss_change",
+        0.2,
+        "change of loss from clean (nats per image), mean over sigma 0 to 0.2",
     ),
-    "gaussian_noise": PartialMean(
-        name="accuracy",
-        largest=0.4,
-        with_zero=False,
-        words="accuracy, mean over 0 < sigma <= 0.4",
+    PartialMean("square_mask", "accuracy", 0.8, "accuracy, mean over sides 0 to 0.8", HALF_A_PIXEL),
+    PartialMean("fgsm", "accuracy", 0.03, "accuracy, mean over epsilon 0 to 0.03"),
+    PartialMean(
+        "fgsm",
+        "loss_change",
+        0.004,
+        "change of loss from clean (nats per image), mean over epsilon 0 to 0.004",
     ),
-}
+    PartialMean("local_energy", "accuracy", 0.5, "accuracy, mean over sigma 0 to 0.5"),
+    PartialMean(
+        "local_energy",
+        "loss_change",
+        0.5,
+        "change of loss from clean (nats per image), mean over sigma 0 to 0.5",
+    ),
+)
 # A scalar may have companions, datasets NAME_se and NAME_residual.
 COMPANIONS = ("se", "residual")
 
@@ -176,7 +197,7 @@ def passport(result: Result) -> Iterator[dict]:
             about = f"{title}, {split}{recomputed}: "
             for quantity in (
                 *summaries(result, group, split, CLEAN if clean else SUMMARIES),
-                *partial_mean(result, group, split),
+                *partial_means(result, group, split),
                 *scalars(result, group, split),
             ):
                 yield what | {"split": split} | quantity | {"words": about + quantity["words"]}
@@ -202,24 +223,17 @@ def summaries(result: Result, group: str, split: str, known: dict) -> Iterator[d
         }
 
 
-def partial_mean(result: Result, group: str, split: str) -> Iterator[dict]:
-    """The mean over part of the levels, where one was fixed in advance."""
+def partial_means(result: Result, group: str, split: str) -> Iterator[dict]:
+    """The means over part of the levels that were fixed in advance."""
     attrs = result.groups[group]
-    mean = PARTIAL_MEANS.get(attrs["measurement"])
-    if not mean or attrs["batchnorm"] != "stored" or attrs["variant"]:
-        return
-    curve = result.data.get(f"{group}/summary/{split}/{mean.name}")
     levels = result.data.get(f"{group}/levels")
-    if curve is None or levels is None:
-        return
-    inside = mean.inside(levels)
-    if inside.any():
-        yield {
-            "name": mean.name,
-            "levels": mean.levels,
-            "value": curve[inside, 0].mean(),
-            "words": mean.words,
-        }
+    for mean in PARTIAL_MEANS:
+        curve = result.data.get(f"{group}/summary/{split}/{mean.name}")
+        if mean.source != attrs["measurement"] or attrs["variant"] or curve is None:
+            continue
+        value = mean.of(levels, curve[:, 0])
+        if not np.isnan(value):
+            yield {"name": mean.name, "levels": mean.levels, "value": value, "words": mean.words}
 
 
 def scalars(result: Result, group: str, split: str) -> Iterator[dict]:
@@ -246,6 +260,7 @@ def finetuning(result: Result, loss: float) -> Iterator[dict]:
         *outcomes(result),
         *at_equal_loss(result, loss),
         *straightness(result),
+        *forgetting(result),
     ):
         yield what | quantity | {"words": f"{mode} finetuning: {quantity['words']}"}
 
@@ -308,16 +323,22 @@ def at_equal_loss(result: Result, loss: float) -> Iterator[dict]:
     losses = result.data["train/loss"]
     for name in "distance", "distance_relative":
         for part, runs in result.folder(name).items():
-            moved = [value_at_loss(*run, loss) for run in zip(losses, runs)]
-            yield {
-                "name": name,
-                "part": part,
-                "moment": "at equal loss",
-                "value": np.mean(moved),
-                "words": (
-                    f"{MOVED[name]} of {part}, where train loss is first {loss:.4g}, mean over runs"
-                ),
-            }
+            moved = np.array([value_at_loss(*run, loss) for run in zip(losses, runs)])
+            numbers = {"": np.mean(moved)}
+            if (name, part) == ("distance_relative", "all"):
+                numbers |= {"least": moved.min(), "most": moved.max()}
+            for statistic, value in numbers.items():
+                yield {
+                    "name": name,
+                    "part": part,
+                    "moment": "at equal loss",
+                    "statistic": statistic,
+                    "value": value,
+                    "words": (
+                        f"{MOVED[name]} of {part}, where train loss is first {loss:.4g}, "
+                        f"{statistic or 'mean'} over runs"
+                    ),
+                }
 
 
 def straightness(result: Result) -> Iterator[dict]:
@@ -330,6 +351,24 @@ def straightness(result: Result) -> Iterator[dict]:
             "value": np.mean(fractions),
             "words": "distance / length of the path, all but the head, mean over runs",
         }
+
+
+def forgetting(result: Result) -> Iterator[dict]:
+    """What finetuning cost on the source task, with the old head: accuracy lost, loss gained."""
+    for curve, name, sign in ("accuracy", "forgetting", -1), ("loss", "source_loss_gained", 1):
+        for suffix, batchnorm in ("", "stored"), ("_recomputed", "recomputed"):
+            before_and_after = result.data.get(f"source/{curve}{suffix}")
+            if before_and_after is not None:
+                changes = sign * np.diff(before_and_after, axis=1)[:, 0]
+                yield {
+                    "name": name,
+                    "batchnorm": batchnorm,
+                    "value": np.mean(changes),
+                    "words": (
+                        f"{'accuracy lost' if sign < 0 else 'loss gained (nats per image)'} on the "
+                        f"source task, BatchNorm {batchnorm}, mean over runs"
+                    ),
+                }
 
 
 def value_at_loss(losses: np.ndarray, values: np.ndarray, loss: float) -> float:

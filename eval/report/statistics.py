@@ -5,11 +5,58 @@ before all else.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import optimize, stats
 
 LEAST_DF = 5  # below it a correlation gets no interval and no verdict
+LEAST_VALUES = 3  # below it a mean gets no interval
+SAME = 1e-9  # values that differ by less, relative to the largest, are equal: rounding
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds with Student's intervals; without ends where `why` says why."""
+
+    mean: float
+    low: float  # the 95 % interval
+    high: float
+    low_90: float  # the 90 % interval: two one-sided tests at 5 %
+    high_90: float
+    p: float  # two-sided, of a mean of 0
+    std: float
+    n: int
+    why: str  # there is no interval; "" where there is one
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """The mean of `values` (n,), one a seed, with its intervals and p; NaN where there is none.
+
+    None from fewer than LEAST_VALUES values, nor from equal ones: their spread is not 0, it is
+    not known.
+    """
+    mean, std, n = mean_std(values) if len(values) else (np.nan, np.nan, 0)
+    why = no_interval(values)
+    if why:
+        return Estimate(float(mean), *[np.nan] * 5, float(std), n, why)
+    error = std / np.sqrt(n)
+    half, half_90 = stats.t.ppf([0.975, 0.95], n - 1) * error
+    p = 2 * stats.t.sf(abs(mean) / error, n - 1)
+    ends = mean - half, mean + half, mean - half_90, mean + half_90
+    return Estimate(float(mean), *map(float, ends), float(p), float(std), n, "")
+
+
+def no_interval(values: Sequence[float]) -> str:
+    """Why `values` (n,) have no interval, in words; "" where they have one."""
+    values = np.asarray(values, float)
+    if len(values) < LEAST_VALUES:
+        return f"n = {len(values)}: no interval"
+    if not np.isfinite(values).all():
+        return "not finite: no interval"
+    if np.ptp(values) <= SAME * np.abs(values).max():
+        return "equal in all seeds: no interval"
+    return ""
 
 
 def mean_std(values: Sequence) -> tuple[np.ndarray, np.ndarray, int]:
@@ -34,11 +81,11 @@ def median(values: Sequence[float]) -> float:
 def t_interval(values: Sequence[float]) -> tuple[float, float, float, int]:
     """(mean, low, high, n): Student's 95 % interval of the mean of `values` (n,), one a seed.
 
-    The ends are NaN where n < 2. A percentile bootstrap of so few values covers 82-86 %.
+    The ends are NaN where `no_interval` says why. A percentile bootstrap of so few values covers
+    82-86 %.
     """
-    mean, std, n = mean_std(values)
-    half = stats.t.ppf(0.975, n - 1) * std / np.sqrt(n) if n > 1 else np.nan
-    return float(mean), float(mean - half), float(mean + half), n
+    found = estimate(values)
+    return found.mean, found.low, found.high, found.n
 
 
 def detectable_difference(values: Sequence[float]) -> float:
@@ -148,27 +195,41 @@ def holm(p: Sequence[float]) -> np.ndarray:
     return adjusted
 
 
-def detectable_correlation(df: float, family: int) -> float:
-    """The |r| (0 to 1) that is found with 80 % power, with `df` degrees of freedom.
+def reliability(one: Sequence, other: Sequence, blocks: Sequence) -> float:
+    """Split-half reliability: how much of what differs within blocks is no measurement noise.
 
-    As the first of a `family` of tests under Holm.
+    `one`, `other` (n,): a measure from one half of the images, or of the random draws, and from
+    the other half, a value a minimum; `blocks` (n,): the seeds of a ladder, or the settings of a
+    study. The mean of each block is taken from its values; the correlation of the two halves is
+    brought to the whole length by Spearman and Brown (1910): 2 r / (1 + r). At most 1; 0 or less
+    is noise alone. NaN where nothing varies.
     """
-    if not df > 1:
-        return 1.0
-    t = stats.t.ppf(1 - 0.025 / family, df)
-    z = np.arctanh(t / np.sqrt(df + t * t)) + stats.norm.ppf(0.8) / np.sqrt(df - 1)
-    return float(np.tanh(z))
+    both = np.array([one, other], float)
+    keep, blocks = np.isfinite(both).all(0), np.asarray(blocks)
+    for block in np.unique(blocks):
+        inside = keep & (blocks == block)
+        if inside.any():
+            both[:, inside] -= both[:, inside].mean(1, keepdims=True)
+    one, other = both[:, keep]
+    size = np.sqrt((one @ one) * (other @ other)) if keep.any() else 0
+    if not size > 0:
+        return np.nan
+    r = float(one @ other / size)
+    return max(-1.0, 2 * r / (1 + r)) if r > -1 else -1.0
 
 
 def _pivot(columns: Sequence, settings: Sequence, seeds: Sequence) -> tuple[np.ndarray, int]:
     """Columns (n,) as a table (columns, settings, seeds), and how many minima are in it.
 
-    NaN where a cell has no minimum, or lacks any of the columns.
+    NaN where a cell has no minimum, or lacks any of the columns. ValueError where two minima share
+    one cell: one of them would be lost, and counted.
     """
     columns = np.asarray(columns, float)
     keep = ~np.isnan(columns).any(0)
     setting_names, setting = np.unique(np.asarray(settings)[keep], return_inverse=True)
     seed_names, seed = np.unique(np.asarray(seeds)[keep], return_inverse=True)
+    if len(set(zip(setting.tolist(), seed.tolist()))) < len(seed):
+        raise ValueError("two minima of one setting and one seed")
     table = np.full((len(columns), len(setting_names), len(seed_names)), np.nan)
     table[:, setting, seed] = columns[:, keep]
     return table, int(keep.sum())

@@ -1,0 +1,512 @@
+"""Ladders: is robustness that was set, rung by rung, followed by better finetuning?
+
+A ladder is an ordered list of settings along one knob; the same seeds climb every rung. What is
+asked of it stands in eval/report/fixed_in_advance.py, the arithmetic in eval/report/contrasts.py;
+docs/statistics.md explains both by example.
+
+    found = ladders.findings(values, {"lr": ["adam@lr_5e-4", "adam"], …}, finetuning, halves)
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from eval.report import contrasts, reliability, statistics, verdicts
+from eval.report.fixed_in_advance import (
+    ALIKE,
+    CLEAN_ACCURACY,
+    COVARIATES,
+    LEAST_RUNGS,
+    LEAST_SEEDS,
+    MATCHED,
+    MEASURES,
+    OUTCOMES,
+    TRAIN_LOSS,
+    Measure,
+    Outcome,
+)
+from eval.report.reading import Finetuning
+from eval.report.statistics import Estimate
+from eval.report.table import Values
+
+RISES, FALLS, NO_MORE, CANNOT_TELL = "rises", "falls", "no more than", "cannot tell"
+ITSELF, KNOB = "robustness itself", "the knob, not its robustness"
+NO_DIFFERENCE = "no difference"
+
+
+METHOD = (
+    "A ladder is a list of settings along one knob, and the same seeds climb every rung. Change: "
+    "from the first rung to the last, along each seed's straight line over the rungs' ranks; "
+    "Student's t over seeds, 95 % interval. Holm p: corrected over all ladders x outcomes. Rises, "
+    f"falls: Holm p < {verdicts.ALPHA}. No more than the margin, fixed in advance: the 90 % "
+    "interval lies inside (two one-sided tests at 5 %). Either must hold whichever seed is left "
+    f"out, and needs {LEAST_RUNGS} rungs, {LEAST_SEEDS} seeds and a ladder that moved a measure "
+    "of robustness. Bend: how far the middle of the ladder lies above the line, a check of it. "
+    "Permuted: p when rungs are permuted within seeds, which takes slopes that differ between "
+    "seeds for an effect. Detectable: the change that as many seeds, spread as these are, find in "
+    "80 of 100 simulated ladders. Given: the change that remains after a partial slope within "
+    "seeds on the covariate, and its share along the rungs; description, never a verdict."
+)
+ONE_LADDER = (
+    "One ladder cannot tell measures of robustness apart, nor robustness from whatever else its "
+    "knob moves: that takes a second ladder, of another knob."
+)
+
+
+@dataclass(frozen=True)
+class Along:
+    """One quantity along one ladder."""
+
+    seeds: list[int]  # those that have it on every rung
+    left_out: dict[int, str]  # {seed: the first rung that it lacks}
+    by_seed: np.ndarray  # (S, R)
+    by_rung: list[float]  # means over seeds
+    changes: list[float]  # from the first rung to the last, of each seed
+    change: Estimate
+    without: dict[int, Estimate]  # {the seed that is left out: the change}
+    bend: Estimate
+    permuted: float  # p; sensitivity alone
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A measure of robustness along a ladder: did the knob move it? No part of the family."""
+
+    measure: Measure
+    along: Along
+    batchnorm: str  # "recomputed" or "stored"
+    reliability: float  # split-half, within seeds; NaN where it is not known
+    moved: bool
+    why: str  # it cannot be said to have moved; "" where it moved
+
+
+@dataclass(frozen=True)
+class Given:
+    """The change that remains where a covariate does not change: description."""
+
+    change: Estimate
+    share: float  # of the covariate's variation within seeds that lies along the rungs
+
+
+@dataclass(frozen=True)
+class Followed:
+    """An outcome along a ladder, and its verdict."""
+
+    outcome: Outcome
+    along: Along
+    never: int  # minima that never got there; they count as the last epoch + 1
+    bound: float  # the smallest margin that the change stays within
+    given: dict[str, Given]
+    detectable: float = np.nan  # with 80 % power, as the first of the family under Holm
+    holm: float = 1.0
+    verdict: str = CANNOT_TELL
+    why: str = ""  # these data cannot tell
+
+    @property
+    def words(self) -> str:
+        """The verdict, with its margin where it has one."""
+        margin = f" {self.outcome.size(self.outcome.margin)}" if self.verdict == NO_MORE else ""
+        return self.verdict + margin
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Everything about one ladder."""
+
+    name: str
+    rungs: list[str]
+    measures: list[Moved]
+    outcomes: list[Followed]
+    clean_accuracy: list[float]  # means by rung
+    train_loss: list[float]
+    caution: str  # where rungs end at train losses that are far apart
+
+    @property
+    def moved(self) -> list[str]:
+        """The measures that it moved; a ladder that moved none says nothing about robustness."""
+        return [row.measure.key for row in self.measures if row.moved]
+
+
+@dataclass(frozen=True)
+class Slope:
+    """Outcome per unit of a measure, over all rungs of all ladders, within seeds: description."""
+
+    measure: str
+    outcome: str
+    seeds: list[int]
+    slope: Estimate
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Two ladders that moved one measure: does the outcome change alike per unit of it?"""
+
+    ladders: tuple[str, str]
+    measure: str
+    outcome: str
+    seeds: list[int]
+    per_unit: tuple[Estimate, Estimate]  # the outcome's change / the measure's, of either ladder
+    difference: Estimate
+    verdict: str  # ITSELF, KNOB, NO_DIFFERENCE or CANNOT_TELL
+    why: str
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What all ladders of a study show."""
+
+    ladders: list[Ladder]
+    slopes: list[Slope]
+    agreements: list[Agreement]
+    words: list[str]  # what ladders together say, a sentence each
+
+
+def findings(
+    values: Values,
+    ladders: dict[str, list[str]],
+    finetuning: Finetuning | None,
+    halves: Values | None = None,
+) -> Findings:
+    """What `ladders`, {name: [setting of each rung]}, show in the outcomes of one finetuning.
+
+    `halves`: values of halves of the images and draws (reliability.values).
+    SystemExit with one line where two minima are of one setting and seed.
+    """
+    halves = Values([]) if halves is None else halves
+    found = [_ladder(values, name, rungs, finetuning, halves) for name, rungs in ladders.items()]
+    found = _verdicts(found)
+    agreements = list(_agreements(found))
+    return Findings(
+        found,
+        list(_slopes(values, found, finetuning)),
+        agreements,
+        [ONE_LADDER] if len(found) == 1 else list(_together(agreements)),
+    )
+
+
+def _ladder(
+    values: Values, name: str, rungs: list[str], finetuning: Finetuning | None, halves: Values
+) -> Ladder:
+    """One ladder, before Holm's correction over all of them."""
+    minima = minima_of(values, rungs)
+    measures = [_moved(values, halves, minima, measure) for measure in MEASURES]
+    outcomes = [] if finetuning is None else OUTCOMES
+    losses = by_rung(_column(values, minima, TRAIN_LOSS)[0])
+    return Ladder(
+        name,
+        list(rungs),
+        measures,
+        [_followed(values, minima, finetuning, outcome) for outcome in outcomes],
+        by_rung(_column(values, minima, CLEAN_ACCURACY)[0]),
+        losses,
+        _caution(losses),
+    )
+
+
+def minima_of(values: Values, rungs: list[str]) -> pd.DataFrame:
+    """The minima of a ladder: a row a seed, a column a rung; NaN where there is none.
+
+    SystemExit where two are of one setting and seed, or a setting stands twice.
+    """
+    if len(set(rungs)) < len(rungs):
+        raise SystemExit(f"a ladder names a setting twice: {' '.join(rungs)}")
+    minima = values.where(setting=list(rungs)).minima()
+    verdicts.refuse_duplicates(minima)
+    return minima.pivot(index="seed", columns="setting", values="minimum").reindex(columns=rungs)
+
+
+def _column(values: Values, minima: pd.DataFrame, measure: Measure) -> tuple[np.ndarray, str]:
+    """(what was measured (S, R), BatchNorm): recomputed where any minimum has it, else stored."""
+    wanted = values.where(**measure.fields)
+    recomputed = wanted.where(batchnorm="recomputed", minimum=list(minima.stack()))
+    batchnorm = "recomputed" if len(recomputed) else "stored"
+    return _aligned(wanted, minima, batchnorm=batchnorm), batchnorm
+
+
+def _aligned(values: Values, minima: pd.DataFrame, **fields) -> np.ndarray:
+    """The value (S, R) of each of `minima`; NaN where it has none."""
+    return values.aligned(minima.to_numpy().ravel(), **fields).reshape(minima.shape)
+
+
+def by_rung(table: np.ndarray) -> list[float]:
+    """Means (R,) over the seeds of `table` (S, R) that have every rung."""
+    complete = table[~np.isnan(table).any(1)]
+    return list(complete.mean(0)) if len(complete) else [np.nan] * table.shape[1]
+
+
+def along(table: np.ndarray, minima: pd.DataFrame) -> Along:
+    """A quantity along a ladder; `table` (S, R) is of `minima`, NaN where one lacks it.
+
+    Seeds that lack a rung are left out. Where a value is infinite there is no estimate.
+    """
+    lacking = np.isnan(table)
+    keep = ~lacking.any(1)
+    seeds, table = minima.index[keep].tolist(), table[keep]
+    finite = np.isfinite(table).all()
+    changes = contrasts.change(table) if finite else np.full(len(table), np.nan)
+    bends = contrasts.bend(table) if finite else changes
+    return Along(
+        seeds=seeds,
+        left_out={
+            int(seed): str(minima.columns[row.argmax()])
+            for seed, row in zip(minima.index, lacking)
+            if row.any()
+        },
+        by_seed=table,
+        by_rung=by_rung(table),
+        changes=changes.tolist(),
+        change=statistics.estimate(changes),
+        without=dict(zip(seeds, contrasts.without_each(changes))),
+        bend=statistics.estimate(bends),
+        permuted=contrasts.permuted(table) if finite and len(table) > 1 else np.nan,
+    )
+
+
+def _moved(values: Values, halves: Values, minima: pd.DataFrame, measure: Measure) -> Moved:
+    """Whether a ladder moved one measure of robustness."""
+    table, batchnorm = _column(values, minima, measure)
+    row = along(table, minima)
+    fields = measure.fields | {"batchnorm": batchnorm}
+    seed_of_each = np.repeat(minima.index, minima.shape[1])
+    reliable = reliability.of(halves, fields, minima.to_numpy().ravel(), seed_of_each)
+    why = ""
+    if np.isinf(row.by_seed).any():
+        why = "beyond the largest level for some minima"
+    elif row.change.why:
+        why = row.change.why
+    elif reliable < reliability.LEAST:
+        why = f"split-half reliability {reliable:.2f}: too much of it is noise"
+    elif not contrasts.keeps_its_sign(row.change, row.without.values()):
+        why = "its interval holds 0, or does so without one of the seeds"
+    return Moved(measure, row, batchnorm, reliable, not why, why)
+
+
+def _followed(
+    values: Values, minima: pd.DataFrame, finetuning: Finetuning, outcome: Outcome
+) -> Followed:
+    """An outcome along a ladder, before Holm's correction and its verdict."""
+    wanted = values.where(**finetuning.fields | outcome.fields)
+    table = _aligned(wanted, minima)
+    never = int(np.isinf(table[~np.isnan(table).any(1)]).sum())
+    if never:
+        # A lower bound, the same for all: it makes changes smaller, so that rises and falls stay
+        # true, and "no more than" is refused.
+        table = np.where(np.isinf(table), wanted.frame["limit"].max() + 1, table)
+    if outcome.relative:
+        table = table / np.nanmean(table) if np.isfinite(table).any() else table
+    row = along(table, minima)
+    return Followed(
+        outcome,
+        row,
+        never,
+        contrasts.bound(row.change, row.without.values()),
+        {
+            words: _given(values, minima, table, covariate, scale)
+            for words, (covariate, scale) in COVARIATES.items()
+        },
+    )
+
+
+def _given(values: Values, minima: pd.DataFrame, table: np.ndarray, covariate: Measure, scale):
+    """The change of `table` (S, R) that remains where a covariate does not change."""
+    given = scale(_column(values, minima, covariate)[0])
+    keep = np.isfinite(table + given).all(1)
+    changes, share = contrasts.given(table[keep], given[keep])
+    return Given(statistics.estimate(changes), share)
+
+
+def _caution(losses: list[float]) -> str:
+    """In words, where the rungs' mean train losses (R,) span more than MATCHED."""
+    least, most = min(losses), max(losses)
+    if not most > MATCHED * least:
+        return ""
+    return (
+        f"Its rungs end at train losses from {least:.3g} to {most:.3g} nats: a factor of "
+        f"{most / least:.1f}. A rung that is trained less is another minimum for that reason "
+        "alone; match them by their epochs."
+    )
+
+
+def _verdicts(ladders: list[Ladder]) -> list[Ladder]:
+    """The ladders with Holm's p over all of them x OUTCOMES, and with verdicts."""
+    rows = [row for ladder in ladders for row in ladder.outcomes]
+    holm = iter(statistics.holm([row.along.change.p for row in rows]))
+    return [
+        replace(
+            ladder,
+            outcomes=[
+                _with_verdict(ladder, replace(row, holm=float(next(holm))), len(rows))
+                for row in ladder.outcomes
+            ],
+        )
+        for ladder in ladders
+    ]
+
+
+def _with_verdict(ladder: Ladder, row: Followed, family: int) -> Followed:
+    """An outcome with its verdict, one of a `family` of tests."""
+    row = replace(
+        row,
+        detectable=contrasts.detectable(len(row.along.seeds), family) * row.along.change.std,
+    )
+    why = _untestable(ladder, row.along)
+    if why:
+        return replace(row, why=why)
+    change, without = row.along.change, list(row.along.without.values())
+    sure = contrasts.keeps_its_sign(change, without)
+    if row.holm < verdicts.ALPHA and sure:
+        return replace(row, verdict=RISES if change.mean > 0 else FALLS)
+    small = contrasts.stays_within(change, without, row.outcome.margin)
+    if small and not row.never:
+        return replace(row, verdict=NO_MORE)
+    if small:
+        why = f"{row.never} minima never got there: how late they would have been is not known"
+    elif row.holm < verdicts.ALPHA:
+        why = "it hangs on one seed"
+    else:
+        why = "not beyond chance, and its interval reaches beyond the margin"
+    return replace(row, why=why)
+
+
+def _untestable(ladder: Ladder, row: Along) -> str:
+    """Why an outcome gets no verdict, whatever its numbers; "" where it may get one."""
+    rungs, seeds = len(ladder.rungs), len(row.seeds)
+    if rungs < LEAST_RUNGS or seeds < LEAST_SEEDS:
+        return (
+            f"{rungs} rungs x {seeds} seeds: a verdict takes {LEAST_RUNGS} x {LEAST_SEEDS} or more"
+        )
+    if row.change.why:
+        return row.change.why
+    return "" if ladder.moved else "the ladder moved no measure of robustness"
+
+
+def _slopes(
+    values: Values, ladders: list[Ladder], finetuning: Finetuning | None
+) -> Iterator[Slope]:
+    """Outcome against measure over all rungs of all ladders, within seeds."""
+    if len(ladders) < 2 or finetuning is None:
+        return
+    # Ladders may share a rung, which counts once.
+    settings = list(dict.fromkeys(rung for ladder in ladders for rung in ladder.rungs))
+    minima = minima_of(values, settings)
+    for outcome, measure in itertools.product(OUTCOMES, MEASURES):
+        x, _ = _column(values, minima, measure)
+        y = _followed(values, minima, finetuning, outcome).along
+        keep = np.isin(minima.index, y.seeds) & np.isfinite(x).all(1)
+        seeds = minima.index[keep]
+        found = contrasts.slopes(x[keep], y.by_seed[np.isin(y.seeds, seeds)])
+        yield Slope(measure.key, outcome.key, seeds.tolist(), statistics.estimate(found))
+
+
+def _agreements(ladders: list[Ladder]) -> Iterator[Agreement]:
+    """Every two ladders, for each measure that both moved and each outcome."""
+    for one, other in itertools.combinations(ladders, 2):
+        for first, second in zip(one.measures, other.measures):
+            if first.moved and second.moved:
+                for outcomes in zip(one.outcomes, other.outcomes):
+                    yield _agreement((one.name, other.name), (first, second), outcomes)
+
+
+def _agreement(
+    names: tuple[str, str], measures: tuple[Moved, Moved], outcomes: tuple[Followed, Followed]
+) -> Agreement:
+    """Two ladders, a measure that both moved, an outcome: seeds that have all four."""
+    rows = [row.along for row in (*measures, *outcomes)]
+    seeds = [seed for seed in rows[0].seeds if all(seed in row.seeds for row in rows)]
+    x_one, x_other, y_one, y_other = (_changes(row, seeds) for row in rows)
+    one, other = contrasts.per_unit(y_one, x_one), contrasts.per_unit(y_other, x_other)
+    told = [row.verdict for row in outcomes]
+    verdict, why = judge_agreement(one, other, told)
+    return Agreement(
+        names,
+        measures[0].measure.key,
+        outcomes[0].outcome.key,
+        seeds,
+        (statistics.estimate(one), statistics.estimate(other)),
+        statistics.estimate(one - other),
+        verdict,
+        why,
+    )
+
+
+def _changes(row: Along, seeds: list[int]) -> np.ndarray:
+    """The changes (S,) of some of its seeds."""
+    by_seed = dict(zip(row.seeds, row.changes))
+    return np.array([by_seed[seed] for seed in seeds], float)
+
+
+def judge_agreement(one: np.ndarray, other: np.ndarray, told: list[str]) -> tuple[str, str]:
+    """(verdict, why it cannot be told) of two ladders that moved one measure.
+
+    `one`, `other` (S,): the outcome's change per unit of the measure (contrasts.per_unit); `told`:
+    the outcome's verdict in either ladder. Robustness itself: the outcome followed in both, in the
+    same direction per unit, and the 90 % interval of the difference lies within ALIKE of their
+    mean. The knob: it followed in one at least, and the 95 % interval of the difference excludes
+    0. Either whichever seed is left out.
+    """
+    difference = one - other
+    full, without = statistics.estimate(difference), contrasts.without_each(difference)
+    followed = [verdict in (RISES, FALLS) for verdict in told]
+    means = one.mean(), other.mean()
+    margin = ALIKE * abs(np.mean(means))
+    if any(followed) and contrasts.keeps_its_sign(full, without):
+        return KNOB, ""
+    alike = contrasts.stays_within(full, without, margin)
+    if all(followed) and np.prod(means) > 0 and alike:
+        return ITSELF, ""
+    if all(verdict == NO_MORE for verdict in told):
+        return NO_DIFFERENCE, ""
+    if not any(followed):
+        return CANNOT_TELL, "the outcome followed in neither ladder"
+    return CANNOT_TELL, "their effects per unit are neither alike nor apart"
+
+
+def _together(agreements: list[Agreement]) -> Iterator[str]:
+    """What ladders together say of each outcome, a sentence an outcome."""
+    for outcome in OUTCOMES:
+        found = {}
+        for measure in MEASURES:
+            told = [
+                row.verdict
+                for row in agreements
+                if (row.outcome, row.measure) == (outcome.key, measure.key)
+            ]
+            # What carries an effect carries it in all ladders: two that differ are enough.
+            for verdict in KNOB, ITSELF, NO_DIFFERENCE:
+                if verdict in told:
+                    found.setdefault(verdict, []).append(measure.words)
+                    break
+        yield f"{outcome.words.capitalize()}: {_sentence(found)}."
+
+
+def _sentence(found: dict[str, list[str]]) -> str:
+    """What ladders say of one outcome; `found`: {verdict: [words of its measures]}."""
+    parts = []
+    if alike := found.get(ITSELF):
+        parts.append(f"{ITSELF}, as these ladders agree: {_listed(alike)}")
+        if len(alike) > 1:
+            parts.append("which of them it is, these ladders cannot tell")
+    if apart := found.get(KNOB):
+        parts.append(f"{KNOB}, as ladders differ per unit: {_listed(apart)}")
+    if none := found.get(NO_DIFFERENCE):
+        parts.append(f"{NO_DIFFERENCE} beyond the margin where it moved: {_listed(none)}")
+    return "; ".join(parts) or f"{CANNOT_TELL} whether it is robustness itself or the knob"
+
+
+def _listed(words: list[str]) -> str:
+    """Words that may hold commas, in one list."""
+    return " / ".join(words)
+
+
+def sentence(ladder: Ladder, row: Followed) -> str:
+    """What one ladder shows about one outcome, with its size, interval and n."""
+    outcome, change = row.outcome, row.along.change
+    numbers = [change.mean] if change.why else [change.mean, change.low, change.high]
+    size = outcome.size(*numbers) if np.isfinite(change.mean) else "not known"
+    start = f"{outcome.words} along {ladder.name}, {ladder.rungs[0]} to {ladder.rungs[-1]}"
+    words = row.words + (f" ({row.why})" if row.why else "")
+    p = f", Holm p = {row.holm:.2g}" if not change.why else ""
+    return f"{start}: {words}. Change {size}, n = {len(row.along.seeds)} seeds{p}."
