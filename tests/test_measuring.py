@@ -24,6 +24,7 @@ from common.measuring import passport as passport_file
 from common.measuring.bench import Bench
 from common.measuring.measurement import CODE, groups, resolve
 from common.networks import batchnorm, models, weights
+from eval import rounded_weights
 from eval.report import results as report_results
 from eval.report import study
 
@@ -145,25 +146,17 @@ def test_what_is_skipped_at_level_0_would_change_nothing(name, pack, bench):
 
 def test_a_passport_says_what_it_holds_and_where_it_comes_from(passport):
     parts = ("conv1", "layer1", "layer2", "layer3", "layer4", "fc")
+    expected = {name: [name] for name in MEASUREMENTS} | {
+        "clean": ["clean", "clean_recomputed"],
+        "local_energy": ["local_energy", "local_energy_recomputed"],
+        "rounded_weights": ["rounded_weights", "rounded_weights_recomputed"],
+        "pgd": ["pgd_10", "pgd_20"],
+        "local_energy_layers": [f"local_energy_layers_{part}" for part in parts],
+    }
     with h5py.File(passport) as file:
         assert file.attrs["kind"] == "passport" and file.attrs["minimum"] == "adam-0"
         assert file.attrs["method"] == file.attrs["setting"] == "adam" and file.attrs["seed"] == 0
-        assert set(file) == {
-            "clean",
-            "clean_recomputed",
-            "gaussian_noise",
-            "square_mask",
-            "fgsm",
-            "local_energy",
-            "local_energy_recomputed",
-            "pgd_10",
-            "pgd_20",
-            "corruptions",
-            "local_energy_all",
-            "adaptive_sharpness",
-            "hessian",
-            *(f"local_energy_layers_{part}" for part in parts),
-        }
+        assert set(file) == {group for name in MEASUREMENTS for group in expected[name]}
         for group in file.values():
             assert {
                 "command",
@@ -482,6 +475,41 @@ def test_masks_lie_inside_at_a_place_of_their_own_and_have_their_side():
     assert ((masked == 0).sum((1, 2, 3)) == 3 * 8 * 8).all() and (all_black == 0).all()
     corners = {tuple((image[0] == 0).nonzero()[0].tolist()) for image in masked}
     assert len(corners) > 10
+
+
+@pytest.mark.parametrize("bits", [8, 6, 4, 3])
+def test_rounded_weights_take_the_nearest_of_their_channel_s_values(bits):
+    weight = torch.randn(5, 4, 3, 3, generator=torch.Generator().manual_seed(0))
+    weight[1] *= 1e-4  # each channel has a scale of its own
+    weight[2] = 0
+    level = rounded_weights.LEVELS[1:][[8, 6, 4, 3].index(bits)]
+    (rounded,) = rounded_weights.perturb_weight(weight.clone(), [level], None)
+    most = 2 ** (bits - 1) - 1  # integers from -most to most are what `bits` bits hold
+    for channel, found in zip(weight.double().numpy(), rounded.double().numpy()):
+        largest = np.abs(channel).max()
+        values = largest * np.arange(-most, most + 1) / most
+        distance = np.abs(channel[..., None] - values)
+        np.testing.assert_allclose(found, values[distance.argmin(-1)], rtol=1e-6)
+        assert np.abs(found).max() == pytest.approx(largest, rel=1e-6)
+    (vector,) = rounded_weights.perturb_weight(torch.tensor([[0.3, -1.0, 0.6]]), [1 / 3], None)
+    torch.testing.assert_close(vector, torch.tensor([[1 / 3, -1, 2 / 3]]))
+
+
+def test_rounded_weights_cost_more_the_fewer_the_bits(bench):
+    stored, again, recomputed = (
+        sweep.measure_group(bench, measurement, group)
+        for measurement in [resolve(rounded_weights)]
+        for group in [*groups(measurement, bench.model)[:1], *groups(measurement, bench.model)]
+    )
+    for name, values in stored.items():
+        np.testing.assert_array_equal(values, again[name], name)
+    for arrays, statistics in (stored, "stored"), (recomputed, "recomputed"):
+        loss, correct = bench.clean(statistics)["test"]
+        assert arrays["levels"].tolist() == [0, 1 / 127, 1 / 31, 1 / 7, 1 / 3]
+        np.testing.assert_array_equal(arrays["test/loss_by_image"][0], loss)
+        np.testing.assert_array_equal(arrays["test/correct_by_image"][0], correct)
+        change = np.abs(arrays["test/loss_by_image"] - arrays["test/loss_by_image"][0]).mean(1)
+        assert (np.diff(change) > 0).all()
 
 
 @pytest.mark.slow

@@ -111,6 +111,26 @@ def test_interpolation_s_ends_are_exact():
             assert torch.equal(value, end.state_dict()[name])
 
 
+def test_displaced_weights_and_statistics_come_back_to_the_bit(pack):
+    net = models.build("resnet18", 5, seed=0)
+    images, _ = pack.batch(torch.arange(8))
+    net(images)  # statistics that are no round numbers
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    by = {name: torch.rand(value.shape) for name, value in weights.conv_linear(net).items()}
+    with weights.displaced(net, by):
+        for name, value in net.named_parameters():
+            moved = before[name] + by[name] if name in by else before[name]
+            assert torch.equal(value, moved), name
+        net(images).sum().backward()
+        assert net.bn1.num_batches_tracked == 2
+    with pytest.raises(KeyboardInterrupt), weights.displaced(net, by):
+        net(images)
+        raise KeyboardInterrupt
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    assert all(value.requires_grad for value in net.parameters())
+
+
 def test_recomputing_batchnorm_twice_changes_nothing_and_weights_images_equally(pack):
     net = models.build("resnet18", 5, seed=0).eval()
     index = pack.indices("train")

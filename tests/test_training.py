@@ -1,5 +1,6 @@
 """The loop and the methods: golden losses, resume, seeds, what a method must and must not do."""
 
+import copy
 import io
 import shutil
 
@@ -11,6 +12,7 @@ import torchvision
 from compare import values
 from conftest import SHORT, make_pack, run, words
 from safetensors.torch import load_file
+from torch.nn.functional import cross_entropy
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -18,13 +20,20 @@ from common import devices, files, provenance, replay, seeds
 from common.images import packs
 from common.networks import models, weights
 from common.training import checkpoint, finetuning, loop, pretraining
+from train import noisy_weights, sam
 
 EXTRA = {
     "swa": ["--snapshots", "5", "--epochs", "5", "--target", "0.01", "--batch-size", "14"]
 }  # branches after epoch 1, averages from epoch 3
 # Running loss of the first epoch (4 steps of 16 images, SWA 5 of 14, float32) for --seed 3. A new
 # method has none until its first loss is written down here.
-GOLDEN = {"adam": 0.85153, "noisy_adam": 0.79800, "swa": 0.76625}
+GOLDEN = {
+    "adam": 0.85153,
+    "noisy_adam": 0.79800,
+    "swa": 0.76625,
+    "sam": 0.84950,
+    "noisy_weights": 0.84347,
+}
 
 
 def train(monkeypatch, method, pack_file, out, *flags):
@@ -156,6 +165,171 @@ def test_noisy_adam_runs_one_train_mode_forward_a_step(pack_file, tmp_path, monk
     # BatchNorm counts its forward passes in train mode: whatever ran beside the step shows here.
     assert trained["bn1.num_batches_tracked"] == steps
     assert all(images.min() >= 0 and images.max() <= 1 for images in seen)
+
+
+@pytest.mark.slow
+def test_without_a_move_the_methods_that_move_weights_are_adam(pack_file, tmp_path, monkeypatch):
+    """Curves, weights and BatchNorm's statistics, to the last bit; and with one they are not."""
+    adam = train(monkeypatch, "adam", pack_file, tmp_path / "adam-0")
+    for number, (method, *flags) in enumerate(
+        [
+            ("sam", "--rho", 0),
+            ("sam", "--rho", 0, "--adaptive"),
+            ("noisy_weights", "--sigma", 0),
+            ("sam",),
+            ("sam", "--rho", 0.5, "--adaptive"),
+            ("noisy_weights",),
+        ]
+    ):
+        found = train(monkeypatch, method, pack_file, tmp_path / f"{number}-0", *flags)
+        for ours, theirs in zip(found, adam):
+            assert ours.keys() == theirs.keys()
+            same = [name for name in ours if np.array_equal(ours[name], theirs[name])]
+            assert len(same) == len(ours) if 0 in flags else len(same) < len(ours) / 2, method
+        with files.read(tmp_path / f"{number}-0" / "training.h5") as file:
+            assert file.attrs["gradients"] == (2 if method == "sam" else 1)
+
+
+class Quadratic(torch.nn.Module):
+    """The loss ½·wᵀHw of a linear layer's weight and bias, w, in float64."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(3, 1).double()
+        rows = torch.tensor([[2, 1, 0, 0.5], [1, 3, 0.2, 0], [0, 0.2, 1, 0.3], [0.5, 0, 0.3, 4]])
+        self.curvature = rows.double()
+
+    def forward(self):
+        values = torch.cat([self.layer.weight.flatten(), self.layer.bias])
+        return values @ self.curvature @ values / 2
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_sam_s_gradient_on_a_quadratic_by_hand(adaptive):
+    """The gradient at w is Hw; at w + epsilon, H(w + epsilon), epsilon = rho·T²g / |T·g|."""
+    net, rho = Quadratic(), 0.3
+    start = np.array([0.5, -2.0, 0.0, 1.5])
+    with torch.no_grad():
+        net.layer.weight.copy_(torch.tensor(start[:3]))
+        net.layer.bias.fill_(start[3])
+    curvature = net.curvature.numpy()
+    gradient = curvature @ start
+    scale = np.array([0.51, 2.01, 0.01, 1]) if adaptive else np.ones(4)
+    epsilon = rho * scale**2 * gradient / np.linalg.norm(scale * gradient)
+    assert np.linalg.norm(epsilon / scale) == pytest.approx(rho)
+
+    net().backward()
+    with weights.displaced(net, sam.step_up(net, rho, adaptive)):
+        net.zero_grad()
+        net().backward()
+    found = torch.cat([value.grad.flatten() for value in net.parameters()])
+    np.testing.assert_allclose(found, curvature @ (start + epsilon), rtol=1e-14)
+    kept = torch.cat([value.detach().flatten() for value in net.parameters()])
+    np.testing.assert_array_equal(kept, start)
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_the_scale_of_float16_s_gradients_cancels_in_sam_s_step_up(adaptive):
+    net = Quadratic()
+    net().backward()
+    epsilon = sam.step_up(net, 0.05, adaptive)
+    for scale in 2.0**16, 2.0**-30, 0:
+        for value in net.parameters():
+            value.grad *= scale
+        scaled = sam.step_up(net, 0.05, adaptive)
+        for name, value in epsilon.items():
+            assert torch.equal(scaled[name], value if scale else torch.zeros_like(value)), name
+
+
+@pytest.fixture
+def captured(pack_file, tmp_path, monkeypatch):
+    """The run, the step and the optimizer of a method, which has not begun to train."""
+
+    class Captured(Exception):
+        pass
+
+    def capture(method, *flags):
+        def stop(run, step, optimizer):
+            raise Captured(run, step, optimizer)
+
+        monkeypatch.setattr(loop, "fit", stop)
+        with pytest.raises(Captured) as caught:
+            train(monkeypatch, method, pack_file, tmp_path / method, *flags)
+        captured_run, step, optimizer = caught.value.args
+        captured_run.generator.manual_seed(0)
+        captured_run.model.train()
+        return captured_run, step, optimizer
+
+    return capture
+
+
+@pytest.mark.parametrize("method, flags", [("sam", ["--rho", 0.5]), ("noisy_weights", [])])
+def test_a_step_moves_weights_for_its_gradient_alone(method, flags, captured):
+    """BatchNorm's statistics, loss and logits are those of one pass with the weights where they
+    were; the gradient is that of the images where the weights were moved to.
+    """
+    moving, step, _ = captured(method, *flags)
+    plain = copy.deepcopy(moving.model)
+    images, labels = moving.pack.batch(moving.train[:16])
+    logits = plain(images)
+    cross_entropy(logits, labels).backward()
+    moved = copy.deepcopy(plain)
+    if method == "sam":
+        by = sam.step_up(plain, 0.5, adaptive=False)
+    else:
+        by = noisy_weights.noise(plain, 0.05, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for name, value in moved.named_parameters():
+            value += by.get(name, 0)
+    moved.zero_grad()
+    cross_entropy(moved(images), labels).backward()
+
+    loss, given = step(images, labels)
+    assert torch.equal(given, logits) and torch.equal(loss, cross_entropy(logits, labels))
+    for name, value in moving.model.named_buffers():
+        assert torch.equal(value, plain.get_buffer(name)), name
+    for name, value in moving.model.named_parameters():
+        assert torch.equal(value.grad, moved.get_parameter(name).grad), name
+        assert not torch.equal(value.grad, plain.get_parameter(name).grad), name
+
+
+def test_weight_noise_is_relative_and_drawn_anew():
+    net, generator = models.build("resnet18", 5, seed=0), torch.Generator().manual_seed(0)
+    first, second = (noisy_weights.noise(net, 0.2, generator) for _ in range(2))
+    assert first.keys() == weights.conv_linear(net).keys()
+    for name, value in weights.conv_linear(net).items():
+        assert value.shape == first[name].shape and not torch.equal(first[name], second[name])
+    relative = torch.cat(
+        [(first[name] / value).flatten() for name, value in weights.conv_linear(net).items()]
+    )
+    assert relative.std().item() == pytest.approx(0.2, rel=1e-3)
+    assert abs(relative.mean().item()) < 1e-3
+
+
+def test_noisy_weights_with_sgd_is_anti_pgd():
+    """w' = w - lr·gradient(w) + noise' - noise, seen at v = w - noise: 20 steps of a quadratic."""
+    plain, perturbed, lr, sigma = Quadratic(), Quadratic(), 0.1, 0.3
+    perturbed.load_state_dict(plain.state_dict())
+    ours, theirs = (torch.Generator().manual_seed(0) for _ in range(2))
+    noise = noisy_weights.noise(perturbed, sigma, theirs)
+    with torch.no_grad():
+        perturbed.layer.weight += noise["layer.weight"]
+    for _ in range(20):
+        with weights.displaced(plain, noisy_weights.noise(plain, sigma, ours)):
+            gradients = torch.autograd.grad(plain(), list(plain.parameters()))
+        with torch.no_grad():
+            for value, gradient in zip(plain.parameters(), gradients):
+                value -= lr * gradient
+        gradients = torch.autograd.grad(perturbed(), list(perturbed.parameters()))
+        with torch.no_grad():
+            for value, gradient in zip(perturbed.parameters(), gradients):
+                value -= lr * gradient
+            perturbed.layer.weight -= noise["layer.weight"]
+            noise = noisy_weights.noise(perturbed, sigma, theirs)
+            perturbed.layer.weight += noise["layer.weight"]
+    centre = perturbed.layer.weight.detach() - noise["layer.weight"]
+    torch.testing.assert_close(plain.layer.weight.detach(), centre, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(plain.layer.bias, perturbed.layer.bias, rtol=1e-12, atol=1e-12)
 
 
 def test_swa_of_one_snapshot_is_that_snapshot():
@@ -436,6 +610,9 @@ class Tape(TorchDispatchMode):
                         old.detach().view(new.shape).copy_(new)
 
 
+WITHOUT_STEPS = ["probe"]  # modes of finetuning that do not train step by step
+
+
 class Taped(replay.Replayed):
     """Replayed, as on a GPU, with a tape for the graph."""
 
@@ -458,7 +635,7 @@ class Taped(replay.Replayed):
 @pytest.mark.parametrize(
     "script",
     [f"train.{name}" for name in words("METHODS")]
-    + [f"finetune.{name}" for name in words("MODES")],
+    + [f"finetune.{name}" for name in words("MODES") if name not in WITHOUT_STEPS],
 )
 def test_a_whole_step_replays_as_one_graph(script, pack_file, minimum, tmp_path, monkeypatch):
     """Forward, noise, backward, update and path, recorded once and replayed, give what they give

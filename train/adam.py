@@ -13,7 +13,7 @@ def main():
         return loss, logits
 
     loop.fit(run, step, optimizer)
-    pretraining.finish(run)
+    pretraining.finish(run, gradients=1)
 
 
 if __name__ == "__main__":

@@ -113,6 +113,26 @@ def restored_after(model: nn.Module) -> Iterator[nn.Module]:
         model.load_state_dict(before)
 
 
+@contextmanager
+def displaced(model: nn.Module, by: Tensors) -> Iterator[None]:
+    """A block in which the parameters named in `by` are moved by its tensors, of equal shapes.
+
+    At its end all parameters and buffers are put back, to the bit: BatchNorm's statistics are those
+    of the network that was not moved. A backward pass belongs inside: it needs the moved values.
+    """
+    parameters = dict(model.named_parameters())
+    moved = [parameters[name] for name in by]
+    kept = [*moved, *model.buffers()]
+    with torch.no_grad():
+        before = [value.clone() for value in kept]
+        torch._foreach_add_(moved, list(by.values()))
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            torch._foreach_copy_(kept, before)
+
+
 class Average:
     """Equal-weight running mean of a network's parameters.
 
