@@ -8,7 +8,7 @@ docs/statistics.md explains both by example.
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -355,20 +355,28 @@ def _with_verdict(ladder: Ladder, row: Followed, family: int) -> Followed:
     why = _untestable(ladder, row.along)
     if why:
         return replace(row, why=why)
-    change, without = row.along.change, list(row.along.without.values())
-    sure = contrasts.keeps_its_sign(change, without)
-    if row.holm < verdicts.ALPHA and sure:
-        return replace(row, verdict=RISES if change.mean > 0 else FALLS)
-    small = contrasts.stays_within(change, without, row.outcome.margin)
-    if small and not row.never:
-        return replace(row, verdict=NO_MORE)
-    if small:
+    verdict, why = judge(row.along.changes, row.holm, row.outcome.margin)
+    if verdict == NO_MORE and row.never:
+        verdict = CANNOT_TELL
         why = f"{row.never} minima never got there: how late they would have been is not known"
-    elif row.holm < verdicts.ALPHA:
-        why = "it hangs on one seed"
-    else:
-        why = "not beyond chance, and its interval reaches beyond the margin"
-    return replace(row, why=why)
+    return replace(row, verdict=verdict, why=why)
+
+
+def judge(changes: Sequence[float], holm: float, margin: float) -> tuple[str, str]:
+    """(verdict, why it cannot be told) of the changes (S,) of an outcome, one a seed.
+
+    `holm`: p after Holm's correction over the family. An effect beyond chance is told as such, also
+    where it is smaller than the margin.
+    """
+    change, without = statistics.estimate(changes), contrasts.without_each(changes)
+    beyond_chance = holm < verdicts.ALPHA
+    if beyond_chance and contrasts.keeps_its_sign(change, without):
+        return (RISES if change.mean > 0 else FALLS), ""
+    if contrasts.stays_within(change, without, margin):
+        return NO_MORE, ""
+    if beyond_chance:
+        return CANNOT_TELL, "it hangs on one seed"
+    return CANNOT_TELL, "not beyond chance, and its interval reaches beyond the margin"
 
 
 def _untestable(ladder: Ladder, row: Along) -> str:

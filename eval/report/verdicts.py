@@ -4,7 +4,7 @@ Which pairs are tested is fixed here, before any data are seen.
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -78,8 +78,8 @@ METHOD = (
     "setting, the more robust one finetunes better. A setting is a method, or a method with flags "
     "of its own. Degrees of freedom are those that minima of shared seeds leave (effective, of "
     "minima - settings - 1); Fisher's interval, Student's p, Holm's correction over all pairs. A "
-    "verdict must keep its sign, and its uncorrected interval exclude 0, whichever seed is left "
-    f"out, and needs a split-half reliability of {reliability.LEAST} where that is known. "
+    "verdict must stand, after Holm's correction, whichever seed is left out, and needs a "
+    f"split-half reliability of {reliability.LEAST} where that is known. "
     "Reliability: within settings, from halves of the images and of the random draws. Given: one "
     "covariate, regressed out; description, because the covariate is measured with noise and so "
     "is removed in part only, and clean accuracy is the denominator of the accuracy kept. Pooled: "
@@ -132,37 +132,45 @@ def family(values: Values, finetuning: Finetuning, halves: Values | None = None)
         for outcome in OUTCOMES
         for predictor in PREDICTORS
     ]
-    for test, p in zip(tests, statistics.holm([test["p"] for test in tests])):
-        columns = test.pop("columns")
+    settings, seeds = list(minima["setting"]), list(minima["seed"])
+    columns = [test.pop("columns") for test in tests]
+    corrected = statistics.holm([test["p"] for test in tests])
+    for test, p, lasts in zip(tests, corrected, outlives(columns, settings, seeds)):
         test |= {"holm": float(p), "verdict": "cannot tell", "why": ""}
         if p < ALPHA:
-            test["why"] = _why_not(test, columns)
+            test["why"] = _why_not(test, lasts)
             if not test["why"]:
                 test["verdict"] = "rises" if test["r"] > 0 else "falls"
     return tests
 
 
-def _why_not(test: dict, columns: tuple) -> str:
-    """Why a correlation beyond chance is no verdict; "" where it is one.
-
-    `columns`: as statistics.correlation takes them.
-    """
+def _why_not(test: dict, lasts: bool) -> str:
+    """Why a correlation beyond chance is no verdict; "" where it is one."""
     if test["reliability"] < reliability.LEAST:
         return f"split-half reliability {test['reliability']:.2f}: too much of it is noise"
-    return "" if survives(test, *columns) else "it hangs on one seed"
+    return "" if lasts else "it hangs on one seed"
 
 
-def survives(test: dict, x: list, y: list, settings: list, seeds: list) -> bool:
-    """Whether a correlation keeps its sign, and its interval excludes 0, without any one seed."""
-    x, y, settings, seeds = (np.asarray(column) for column in (x, y, settings, seeds))
-    for seed in np.unique(seeds):
-        keep = seeds != seed
-        rest = statistics.correlation(x[keep], y[keep], settings[keep], seeds[keep])
-        # Without the seed there may be fewer than LEAST_DF, and no interval: not known is not sure.
-        nearest = rest["low"] if test["r"] > 0 else -rest["high"]
-        if not nearest > 0:
-            return False
-    return True
+def outlives(columns: list[tuple], settings: Sequence, seeds: Sequence) -> np.ndarray:
+    """Whether each correlation of a family is beyond chance whichever seed is left out (m,).
+
+    `columns`: (x, y) of each of the m tests, a value a minimum (n,); so are `settings` and `seeds`.
+    Holm's correction is made anew without each seed: one bad minimum drives all correlations of a
+    family at once, and without it some of many are always beyond chance if they are not corrected.
+    """
+    settings, seeds = np.asarray(settings), np.asarray(seeds)
+    result, signs = np.ones(len(columns), bool), []
+    for left_out in dict.fromkeys(seeds.tolist()):
+        keep = seeds != left_out
+        labels = settings[keep], seeds[keep]
+        rest = [
+            statistics.correlation(np.asarray(x)[keep], np.asarray(y)[keep], *labels)
+            for x, y in columns
+        ]
+        # Without the seed there may be fewer than LEAST_DF, and no p: not known is not sure.
+        result &= statistics.holm([test["p"] for test in rest]) < ALPHA
+        signs.append([np.sign(test["r"]) for test in rest])
+    return result & (np.ptp(np.nan_to_num(signs), axis=0) == 0)
 
 
 def _test(
@@ -181,7 +189,7 @@ def _test(
         "outcome": outcome,
         "predictor": predictor,
         "never": never,
-        "columns": (x, y, settings, seeds),
+        "columns": (x, y),
     } | statistics.correlation(x, y, settings, seeds)
     for words, fields in COVARIATES.items():
         partial = {}
