@@ -24,6 +24,7 @@ NOISES = (
     "SD from 0.5 to 2 by rung",
     "one bad minimum, 6 SD in all outcomes",
     "effects of rungs off the line, SD 0.5",
+    "every rung off by its own, SD 0.5",
 )
 
 
@@ -43,8 +44,11 @@ def noise(rng, kind, rungs, seeds):
         values *= np.linspace(0.5, 2, rungs)
     elif kind.startswith("one bad"):
         values[0, :, rng.integers(seeds), rng.integers(rungs)] += 6
-    elif kind.startswith("effects"):
-        values += 0.5 * rng.normal(size=(*shape[:2], 1, rungs))
+    elif kind.startswith(("effects", "every")):  # the same for all seeds
+        effects = 0.5 * rng.normal(size=(LADDERS * OUTCOMES, rungs))
+        if kind.startswith("effects"):
+            effects = contrasts.off_the_line(effects)
+        values += effects.reshape(*shape[:2], 1, rungs)
     return values + rng.normal(size=(seeds, 1))  # the seed's own effect, which all rungs share
 
 

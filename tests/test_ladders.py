@@ -561,11 +561,18 @@ def test_lines_that_all_guess_are_not_said_to_be_alike(height, words):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", simulate_ladders.NOISES)
+@pytest.mark.parametrize("kind", simulate_ladders.NOISES[:-1])
 def test_false_verdicts_are_as_rare_as_the_page_says(kind):
     numbers = simulate_ladders.row(kind, 4, 4, studies=100, seed=1)
     assert numbers["false"] <= 12 and numbers["p"] <= 8
     assert numbers["covered"] >= 92 and max(numbers["too small 3"], numbers["too small 6"]) <= 6
+
+
+@pytest.mark.slow
+def test_what_rungs_do_for_themselves_is_taken_for_the_line():
+    """What no number of seeds mends, and docs/statistics.md says."""
+    numbers = simulate_ladders.row(simulate_ladders.NOISES[-1], 4, 4, studies=100, seed=1)
+    assert 5 <= numbers["false"] <= 25 and numbers["covered"] < 94
 
 
 @pytest.mark.slow
