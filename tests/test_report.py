@@ -17,6 +17,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from conftest import run
+from simulate import found as verdict_of
 from simulate import simulated
 
 from common import files
@@ -71,36 +72,19 @@ def test_intervals_of_correlations_cover_what_they_claim(setting_effect, seed_ef
     assert 0.92 <= np.mean(covered) <= 0.98
 
 
+@pytest.mark.slow
 def test_a_real_effect_is_found():
-    """r = 0.8 within settings, 3 settings: 10 seeds find it in most studies, 5 in some;
-    detectable_correlation says the same.
-    """
+    """r = 0.8 within settings, 3 settings: 10 seeds find it in most studies, 5 in some."""
     rng, found = np.random.default_rng(2), {5: [], 10: []}
     for seeds in found:
         for _ in range(200):
             values, *labels = simulated(rng, 3, seeds, 1, seed_effect=0, r=0.8)
-            test = statistics.correlation(values[:, 0], values[:, 5], *labels)
-            found[seeds].append((test["p"] < verdicts.ALPHA / verdicts.FAMILY, test["df"]))
-    power = {seeds: np.mean([won for won, _ in tests]) for seeds, tests in found.items()}
-    assert power[10] > 0.9 and 0.15 < power[5] < 0.8
-    detectable = {
-        seeds: statistics.detectable_correlation(
-            np.median([df for _, df in tests]), verdicts.FAMILY
-        )
-        for seeds, tests in found.items()
-    }
-    assert detectable[10] < 0.8 < detectable[5]
+            columns = values[:, 0], values[:, 5], *labels
+            found[seeds].append(verdict_of(statistics.correlation(*columns), columns))
+    assert np.mean(found[10]) > 0.9 and 0.1 < np.mean(found[5]) < 0.8
 
 
-def test_detectable_correlation_has_80_percent_power():
-    rng, r, trials = np.random.default_rng(3), statistics.detectable_correlation(18, 15), 2000
-    x = rng.normal(size=(trials, 20))
-    y = r * x + np.sqrt(1 - r * r) * rng.normal(size=(trials, 20))
-    p = [statistics.correlation(a, b, np.zeros(20), np.arange(20))["p"] for a, b in zip(x, y)]
-    assert np.mean(np.array(p) < 0.05 / 15) == pytest.approx(0.8, abs=0.04)
-
-
-@pytest.mark.parametrize("seeds", [2, 3, 5])
+@pytest.mark.parametrize("seeds", [3, 5])
 def test_paired_t_intervals_cover(seeds):
     rng = np.random.default_rng(4)
     shared = rng.normal(size=(4000, seeds))
@@ -288,7 +272,7 @@ def test_differences_between_settings_are_paired_by_seed():
         header, line = verdicts.differences(values, finetuning)
         assert len(header) == len(line)
         assert line[0] == "a - b" and line[-1] == 3 and line[2] == "–"
-        assert line[1] == "−0.020 [−0.020,\N{NO-BREAK SPACE}−0.020]"
+        assert line[1] == "−0.020 (equal in all seeds: no interval)"
 
 
 def test_the_barrier_is_what_lies_above_the_chord():
@@ -389,10 +373,40 @@ def test_sentences_say_what_is_known():
     assert {test["verdict"] for test in small} == {"cannot tell"}
     assert "r = " in verdicts.sentence(small[:5])
     needed = (
-        "leave 2 degrees of freedom and a verdict needs 5, which with 3 settings takes 3 seeds or "
-        "more (SEEDS=0-2)"
+        "leave 0 degrees of freedom and a verdict needs 5, which with 3 settings takes 4 seeds or "
+        "more (SEEDS=0-3)"
     )
     assert needed in verdicts.answer(small, 3)
+
+
+def test_what_hangs_on_one_seed_is_no_verdict():
+    """One bad minimum makes correlations where there are none; fewer outlive its seed."""
+    rng, verdict_of_why = np.random.default_rng(9), {"": set(), "it hangs on one seed": set()}
+    for _ in range(12):
+        values, settings, seeds = simulated(rng, 5, 8, 0, 0, alike="one bad")
+        names = [f"s{setting}-{seed}" for setting, seed in zip(settings, seeds)]
+        tests = verdicts.family(Values(measured(names, values, settings, seeds)), PROBE)
+        for test in tests:
+            if test["holm"] < verdicts.ALPHA:
+                verdict_of_why[test["why"]].add(test["verdict"])
+    assert verdict_of_why == {"": {"rises"}, "it hangs on one seed": {"cannot tell"}}
+
+
+def test_a_predictor_that_is_noise_carries_no_verdict():
+    values, settings, seeds = simulated(np.random.default_rng(8), 3, 10, 1, 0, 0.97)
+    names = [f"s{setting}-{seed}" for setting, seed in zip(settings, seeds)]
+    rows = measured(names, values, settings, seeds)
+    rng, first = np.random.default_rng(10), verdicts.PREDICTORS["test_accuracy"][1]
+    clean = list(Values(rows).where(**first))
+    for noise, verdict in (0.1, "rises"), (3, "cannot tell"):
+        halves = Values(
+            replace(row, statistic=half, value=row.value + noise * rng.normal())
+            for row in clean
+            for half in ("even images", "odd images")
+        )
+        test = verdicts.family(Values(rows), PROBE, halves)[0]
+        assert test["verdict"] == verdict and (test["reliability"] < 0.5) == (noise == 3)
+        assert test["why"].startswith("split-half reliability") == (noise == 3)
 
 
 def passport(**changes):
@@ -664,10 +678,12 @@ def made_up_passport(path, rng, **whose):
     """Clean images, and the perturbations that verdicts and claims are about."""
     attrs = {"variant": "", "batchnorm": "stored", "interval": "made up", **MADE_UP}
     data, groups = {}, {}
-    for name, largest in ("clean", 0), *zip(claims.PERTURBATIONS, (1, 0.8, 0.03, 0.9)):
+    names = "clean", *claims.PERTURBATIONS, "local_energy_recomputed"
+    for name, largest in zip(names, (0, 1, 0.8, 0.03, 1, 1)):
         words = {"title": name.replace("_", " "), "source": "S", "level": "x", "level_units": "1"}
-        groups[name] = attrs | words | {"measurement": name}
-        levels = np.linspace(0, largest, 10) if largest else np.zeros(1)
+        groups[name] = attrs | words | {"measurement": name.removesuffix("_recomputed")}
+        groups[name]["batchnorm"] = "recomputed" if "recomputed" in name else "stored"
+        levels = np.linspace(0, largest, 11) if largest else np.zeros(1)
         data[f"{name}/levels"] = levels
         for split in "train", "test":
             clean, fall = 0.98 + 0.005 * rng.normal(), 2 + 0.1 * rng.normal()
