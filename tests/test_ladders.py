@@ -222,6 +222,16 @@ def test_a_ladder_that_moves_both_rises_and_one_that_moves_nothing_says_nothing(
     )
     assert rows["noise"].verdict == ladders.CANNOT_TELL
     assert rows["noise"].why == "the ladder moved no measure of robustness"
+    assert rows["lr"].better == "better" and rows["noise"].better == ""
+    becomes = {row.measure.key: row.words for row in lr.measures}
+    assert becomes == {
+        "gaussian_noise": "less robust",  # more loss is gained
+        "square_mask": "more robust",  # a larger square is needed
+        "fgsm": "less robust",
+        "local_energy": "less robust",
+    }
+    assert "minima become more robust by side of the masked square" in ladders.robustness(lr)
+    assert "says nothing about it" in ladders.robustness(noise)
     text = ladders.sentence(lr, rows["lr"])
     assert "test accuracy after finetuning along lr" in text and "rises. Change 3" in text
     assert "points, n = 4 seeds, Holm p = " in text

@@ -82,6 +82,14 @@ class Moved:
     moved: bool
     why: str  # it cannot be said to have moved; "" where it moved
 
+    @property
+    def words(self) -> str:
+        """What minima become from the first rung to the last."""
+        if not self.moved:
+            return CANNOT_TELL
+        rises = self.along.change.mean > 0
+        return "more robust" if rises == self.measure.more_is_robust else "less robust"
+
 
 @dataclass(frozen=True)
 class Given:
@@ -110,6 +118,13 @@ class Followed:
         """The verdict, with its margin where it has one."""
         margin = f" {self.outcome.size(self.outcome.margin)}" if self.verdict == NO_MORE else ""
         return self.verdict + margin
+
+    @property
+    def better(self) -> str:
+        """Whether finetuning became better or worse from the first rung to the last, if told."""
+        if self.verdict not in (RISES, FALLS):
+            return ""
+        return "better" if (self.verdict == RISES) == self.outcome.more_is_better else "worse"
 
 
 @dataclass(frozen=True)
@@ -183,7 +198,7 @@ def findings(
         found,
         list(_slopes(values, found, finetuning)),
         agreements,
-        [ONE_LADDER] if len(found) == 1 else list(_together(agreements)),
+        list(_together(agreements)) if len(found) > 1 else [ONE_LADDER] * len(found),
     )
 
 
@@ -234,7 +249,7 @@ def _aligned(values: Values, minima: pd.DataFrame, **fields) -> np.ndarray:
 def by_rung(table: np.ndarray) -> list[float]:
     """Means (R,) over the seeds of `table` (S, R) that have every rung."""
     complete = table[~np.isnan(table).any(1)]
-    return list(complete.mean(0)) if len(complete) else [np.nan] * table.shape[1]
+    return complete.mean(0).tolist() if len(complete) else [np.nan] * table.shape[1]
 
 
 def along(table: np.ndarray, minima: pd.DataFrame) -> Along:
@@ -277,6 +292,8 @@ def _moved(values: Values, halves: Values, minima: pd.DataFrame, measure: Measur
         why = "beyond the largest level for some minima"
     elif row.change.why:
         why = row.change.why
+    elif len(row.seeds) < LEAST_SEEDS:
+        why = f"n = {len(row.seeds)}: it takes {LEAST_SEEDS} seeds or more"
     elif reliable < reliability.LEAST:
         why = f"split-half reliability {reliable:.2f}: too much of it is noise"
     elif not contrasts.keeps_its_sign(row.change, row.without.values()):
@@ -288,15 +305,7 @@ def _followed(
     values: Values, minima: pd.DataFrame, finetuning: Finetuning, outcome: Outcome
 ) -> Followed:
     """An outcome along a ladder, before Holm's correction and its verdict."""
-    wanted = values.where(**finetuning.fields | outcome.fields)
-    table = _aligned(wanted, minima)
-    never = int(np.isinf(table[~np.isnan(table).any(1)]).sum())
-    if never:
-        # A lower bound, the same for all: it makes changes smaller, so that rises and falls stay
-        # true, and "no more than" is refused.
-        table = np.where(np.isinf(table), wanted.frame["limit"].max() + 1, table)
-    if outcome.relative:
-        table = table / np.nanmean(table) if np.isfinite(table).any() else table
+    table, never = _outcome(values, minima, finetuning, outcome)
     row = along(table, minima)
     return Followed(
         outcome,
@@ -310,9 +319,25 @@ def _followed(
     )
 
 
+def _outcome(
+    values: Values, minima: pd.DataFrame, finetuning: Finetuning, outcome: Outcome
+) -> tuple[np.ndarray, int]:
+    """(the outcome (S, R) of each of `minima`, how many of them never got there)."""
+    wanted = values.where(**finetuning.fields | outcome.fields)
+    table = _aligned(wanted, minima)
+    never = int(np.isinf(table[~np.isnan(table).any(1)]).sum())
+    if never:
+        # The outcome is then the time up to the last epoch + 1 (a restricted mean survival time).
+        table = np.where(np.isinf(table), wanted.frame["limit"].max() + 1, table)
+    if outcome.relative and np.isfinite(table).any():
+        table = table / np.nanmean(table)
+    return table, never
+
+
 def _given(values: Values, minima: pd.DataFrame, table: np.ndarray, covariate: Measure, scale):
     """The change of `table` (S, R) that remains where a covariate does not change."""
-    given = scale(_column(values, minima, covariate)[0])
+    with np.errstate(divide="ignore"):  # a loss of 0: such a seed is left out
+        given = scale(_column(values, minima, covariate)[0])
     keep = np.isfinite(table + given).all(1)
     changes, share = contrasts.given(table[keep], given[keep])
     return Given(statistics.estimate(changes), share)
@@ -402,11 +427,11 @@ def _slopes(
     minima = minima_of(values, settings)
     for outcome, measure in itertools.product(OUTCOMES, MEASURES):
         x, _ = _column(values, minima, measure)
-        y = _followed(values, minima, finetuning, outcome).along
-        keep = np.isin(minima.index, y.seeds) & np.isfinite(x).all(1)
-        seeds = minima.index[keep]
-        found = contrasts.slopes(x[keep], y.by_seed[np.isin(y.seeds, seeds)])
-        yield Slope(measure.key, outcome.key, seeds.tolist(), statistics.estimate(found))
+        y, _ = _outcome(values, minima, finetuning, outcome)
+        keep = np.isfinite(x + y).all(1)
+        found = contrasts.slopes(x[keep], y[keep])
+        seeds = minima.index[keep].tolist()
+        yield Slope(measure.key, outcome.key, seeds, statistics.estimate(found))
 
 
 def _agreements(ladders: list[Ladder]) -> Iterator[Agreement]:
@@ -507,6 +532,18 @@ def _sentence(found: dict[str, list[str]]) -> str:
 def _listed(words: list[str]) -> str:
     """Words that may hold commas, in one list."""
     return " / ".join(words)
+
+
+def robustness(ladder: Ladder) -> str:
+    """What one ladder did to robustness, in a sentence."""
+    start = f"{ladder.name}, {ladder.rungs[0]} to {ladder.rungs[-1]}"
+    if not ladder.moved:
+        return f"{start}: moved no measure of robustness, so that it says nothing about it."
+    parts = []
+    for words in "more robust", "less robust":
+        if measures := [row.measure.words for row in ladder.measures if row.words == words]:
+            parts.append(f"{words} by {_listed(measures)}")
+    return f"{start}: minima become {'; '.join(parts)}."
 
 
 def sentence(ladder: Ladder, row: Followed) -> str:
