@@ -237,6 +237,12 @@ def test_a_ladder_that_moves_both_rises_and_one_that_moves_nothing_says_nothing(
     assert "points, n = 4 seeds, Holm p = " in text
 
 
+def test_sizes_are_in_the_units_of_their_outcome():
+    accuracy, epochs, *_ = fixed.OUTCOMES
+    assert accuracy.size(0.06) == "6 points" and epochs.size(1) == "1 epoch"
+    assert epochs.size(-1.5, -2, 1) == "−1.5 [−2, 1] epochs"
+
+
 def test_a_null_is_an_answer_where_the_ladder_moved_robustness():
     found = ladders.findings(climbed(heights(0.3, 0.3), noise=0.01), BOTH, FULL)
     assert [row.words for row in told(found).values()] == ["no more than 6 points"] * 2
@@ -350,13 +356,19 @@ def test_train_losses_far_apart_are_a_caution():
 
 def test_what_is_given_stands_beside_and_is_no_verdict():
     """Accuracy that follows clean accuracy alone: nothing remains of the change, and it rises."""
-    values = climbed(heights(0.3, 0.3), noise=0.02, changes=(0.4, 0, 0, 0))
-    after = {row.minimum: row.value for row in values if row.name == "accuracy" and row.task}
     clean = {"source": "clean", "name": "accuracy"}
-    follows = changed(values, lambda row: replace(row, value=after[row.minimum] - 0.2), **clean)
-    row = told(ladders.findings(follows, {"lr": LR}, FULL))["lr"]
-    assert row.given["clean test accuracy"].change.mean == pytest.approx(0, abs=1e-9)
-    assert row.given["clean test accuracy"].share > 0.9 and row.verdict == ladders.RISES
+    for step, told_apart in (0.1, True), (0.5, False):
+        values = climbed(heights(step, step), range(6), changes=(0.4, 0, 0, 0))
+        after = {row.minimum: row.value for row in values if row.name == "accuracy" and row.task}
+        follows = changed(
+            values, lambda row, after=after: replace(row, value=after[row.minimum] - 0.2), **clean
+        )
+        row = told(ladders.findings(follows, {"lr": LR}, FULL))["lr"]
+        given = row.given["clean test accuracy"]
+        assert row.verdict == ladders.RISES and (given.share < 0.9) == told_apart
+        assert told_apart == (not given.change.why.endswith("along the rungs: not told apart"))
+        expected = 0 if told_apart else np.nan
+        assert given.change.mean == pytest.approx(expected, abs=1e-9, nan_ok=True)
 
 
 def test_two_minima_of_one_setting_and_seed_are_one_line():

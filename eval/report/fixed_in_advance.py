@@ -8,6 +8,7 @@ import numpy as np
 
 LEAST_RUNGS, LEAST_SEEDS = 4, 4  # for a verdict
 MATCHED = 1.5  # largest mean train loss of a rung / smallest, beyond which there is a caution
+LARGEST_SHARE = 0.9  # of a covariate along the rungs, beyond which nothing is said given it
 ALIKE = 0.5  # two ladders agree within half of their mean effect per unit
 
 
@@ -38,7 +39,8 @@ class Outcome:
         """A change in words, 6 points; with two more numbers, its interval: 6 [4, 8] points."""
         number, *ends = (f"{value * self.scale:.3g}" for value in numbers)
         interval = f" [{', '.join(ends)}]" if ends else ""
-        return f"{number}{interval} {self.unit}".replace("-", "−")
+        unit = self.unit.removesuffix("s") if number == "1" and not ends else self.unit
+        return f"{number}{interval} {unit}".replace("-", "−")
 
 
 CURVE = {"kind": "passport", "variant": "", "statistic": ""}

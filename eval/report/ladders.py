@@ -8,7 +8,7 @@ docs/statistics.md explains both by example.
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,6 +19,7 @@ from eval.report.fixed_in_advance import (
     ALIKE,
     CLEAN_ACCURACY,
     COVARIATES,
+    LARGEST_SHARE,
     LEAST_RUNGS,
     LEAST_SEEDS,
     MATCHED,
@@ -334,13 +335,18 @@ def _outcome(
     return table, never
 
 
-def _given(values: Values, minima: pd.DataFrame, table: np.ndarray, covariate: Measure, scale):
+def _given(
+    values: Values, minima: pd.DataFrame, table: np.ndarray, covariate: Measure, scale: Callable
+) -> Given:
     """The change of `table` (S, R) that remains where a covariate does not change."""
     with np.errstate(divide="ignore"):  # a loss of 0: such a seed is left out
         given = scale(_column(values, minima, covariate)[0])
     keep = np.isfinite(table + given).all(1)
     changes, share = contrasts.given(table[keep], given[keep])
-    return Given(statistics.estimate(changes), share)
+    change = statistics.estimate(changes if share <= LARGEST_SHARE else [])
+    if share > LARGEST_SHARE:
+        change = replace(change, why=f"{share:.0%} of it lies along the rungs: not told apart")
+    return Given(change, share)
 
 
 def _caution(losses: list[float]) -> str:
