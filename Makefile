@@ -73,9 +73,7 @@ TESTS = tests
 include common/machine.mk
 
 .PHONY: all report tune plan check clean help setup lint quick test test-full bench container FORCE
-# all, report, tune, plan and every file of the study: in the graph.
-check: | $(ready)
-	@$(on) -m common.check $A
+# all, report, tune, plan, check and every file of the study: in the graph.
 clean:
 	rm -rf $A
 setup: $(ready)
@@ -86,7 +84,8 @@ help:
 	@echo 'make report     the report alone, from the files as they are; PARTIAL=1: also where some are missing'
 	@echo 'make tune       tries the settings of TUNE_METHODS and TUNE_MODES on the val split, and prints a table'
 	@echo 'make $A/adam-0/passport.h5   any one file;  make -n all  every command that would run'
-	@echo 'make check      every file of $A against its checksum;  make clean  removes $A'
+	@echo 'make check      every file of $A against its checksum, and against what it was made from'
+	@echo 'make clean      removes $A'
 	@echo 'make quick      ruff and the tests of a minute; make test  the suite; make test-full  the long proofs too'
 	@echo 'make bench      the speed of this machine;  make container  the image, and the smoke study in it'
 	@echo 'make setup      the environment in .venv alone'

@@ -103,13 +103,18 @@ def _errno(error: Exception) -> int:
 
 @contextmanager
 def write(path: str | Path) -> Iterator[h5py.File]:
-    """An open HDF5 file that becomes `path` when the block ends well, as in `atomic`."""
+    """An open HDF5 file that becomes `path` when the block ends well, as in `atomic`.
+
+    Its attribute `contents`, if it has one, is the digest of what it holds, whoever made it: it
+    stands in the user block too, for make.
+    """
     with atomic(Path(path)) as part:
         with h5py.File(part, "w", userblock_size=USER_BLOCK, locking=False) as file:
             yield file
+            contents = file.attrs.get("contents", "")
         size, digest = _size_and_digest(part)
         with open(part, "rb+") as file:
-            file.write(f"basins {size} {digest}\n".encode().ljust(USER_BLOCK, b"\0"))
+            file.write(f"basins {size} {digest} {contents}\n".encode().ljust(USER_BLOCK, b"\0"))
 
 
 def read(path: str | Path, check: bool = True) -> h5py.File:
@@ -124,11 +129,11 @@ def read(path: str | Path, check: bool = True) -> h5py.File:
         with open(path, "rb") as file:
             header = file.read(USER_BLOCK).rstrip(b"\0").decode("ascii", "replace").split()
             superblock = file.read(24)
-        if len(header) != 3 or header[0] != "basins":
+        if len(header) not in (3, 4) or header[0] != "basins":
             raise SystemExit(
                 f"{path}: not a file that basins made; move it away and run make again"
             )
-        _, size, digest = header
+        size, digest = header[1:3]
         marked = superblock[OPEN_MARK] in OPENED
         changed = str(path.stat().st_size - USER_BLOCK) != size and "wrong size"
         if check and not changed and _size_and_digest(path, marked)[1] != digest:
@@ -147,8 +152,7 @@ def read(path: str | Path, check: bool = True) -> h5py.File:
                 file=sys.stderr,
                 flush=True,
             )
-        # No locks: our files never change, and some network file systems have none.
-        return h5py.File(path, "r", locking=False)
+        return _open(path, " ".join(header[3:]))
     except OSError as error:
         raise SystemExit(f"{path}: {error.strerror or error}") from None
 
@@ -164,6 +168,16 @@ def demand_regular(path: Path):
             f"{path}: not a regular file, but {NOT_REGULAR.get(kind, 'a device')}; move it away "
             "and run make again"
         )
+
+
+def _open(path: Path, contents: str) -> h5py.File:
+    """Opens a file whose `contents` the user block names as its attribute does."""
+    # No locks: our files never change, and some network file systems have none.
+    file = h5py.File(path, "r", locking=False)
+    if file.attrs.get("contents", "") != contents:
+        file.close()
+        raise SystemExit(f"{path}: damaged (a byte changed); move it away and run make again")
+    return file
 
 
 def _size_and_digest(path: Path, marked: bool = False) -> tuple[int, str]:

@@ -60,6 +60,7 @@ class Rule:
     rehearsal: str = ""  # comes before it, where it is made; being newer remakes nothing
     listed: bool = False  # the command reads its flags from the flags file: they are many
     shown: bool = False  # what it prints is for people
+    same_run: bool = False  # the run that makes what it needs writes it; the command touches it
 
 
 def packs(study: Study) -> Iterator[Rule]:
@@ -134,7 +135,7 @@ def same_run(target: str, weights: str, hint: str = "") -> Rule:
     command = (
         f"@rm -f $(@D)/resume.h5; touch -c $@; test -e $@ || {{ echo '{missing}' >&2; exit 1; }}"
     )
-    return Rule(target, [weights], command)
+    return Rule(target, [weights], command, same_run=True)
 
 
 def measuring(study: Study) -> Iterator[Rule]:
@@ -313,37 +314,47 @@ def makefile(
         if plan.flags_changed(study.flags_file(stage), study.flags[stage]):
             new, before = study.at("flags/new", stage), rehearsals.get(stage, "")
             yield f"{study.flags_file(stage)}: FORCE | {before}\n\t@mv {new} $@\n"
-    reasons = {step.rule.target: step.reason for step in steps}
+    coming = {step.rule.target: step for step in steps}
     for rule in made:
-        yield text(study, rule, will_be_made=bool(reasons.get(rule.target)))
+        yield text(study, coming.get(rule.target) or plan.Step(rule, ""))
     page = study.at("report/index.html")
     # A target with a recipe is never up to date for make -q.
     yield f"all: {page}" + ("" if "q" in letters(flags) else f"\n\t@echo 'report: {page}'")
     yield f"tune: {study.at('tune/table.txt')}\n\t@cat $<"
     if goals == ["plan"]:
-        yield "plan:"
-        for line in plan.told(study, steps):
-            yield f"\t@echo {shlex.quote(line)}".replace("$", "$$")
+        yield from saying("plan:", plan.told(study, steps))
+    yield from saying("check: | $(ready)", plan.there(study, steps))
+    yield f"\t@$(on) -m common.check {study.folder}"
 
 
-def text(study: Study, rule: Rule, will_be_made: bool) -> str:
-    """One rule as make reads it; its rehearsal comes first, where it will be made."""
-    needs, command = [*rule.needs], rule.command
-    if rule.stage:
-        needs.append(study.flags_file(rule.stage))
+def saying(target: str, lines: Iterator[str]) -> Iterator[str]:
+    """Yields the rule of a target that prints `lines`."""
+    yield target
+    for line in lines:
+        yield f"\t@echo {shlex.quote(line)}".replace("$", "$$")
+
+
+def text(study: Study, step: plan.Step) -> str:
+    """One rule as make reads it. What comes after | is made first, and its date counts for nothing:
+    a rehearsal, where it is needed, and what is newer but holds what the target was made from.
+    """
+    rule, command = step.rule, step.rule.command
+    needs = [*rule.needs, *([study.flags_file(rule.stage)] if rule.stage else [])]
     if isinstance(command, list):
         about = shlex.join([study.folder, rule.stage, rule.target, rule.what])
         flags = "" if rule.listed else study.flags[rule.stage]
         command = f"{shlex.join(command)} {flags}".strip().replace("$", "$$")
         command = f"$({'show' if rule.shown else 'run'}) {about} $(on) {command}"
-    before = f"$(ready) {rule.rehearsal if will_be_made else ''}".strip()
-    return f"{rule.target}: {' '.join(needs)} | {before}\n\t{command}\n"
+    dated = [need for need in needs if need not in step.same]
+    dated += ["FORCE"] if step.unlike_dates else []
+    before = [*step.same, "$(ready)", *([rule.rehearsal] if step.reason else [])]
+    return f"{rule.target}: {' '.join(dated)} | {' '.join(before).strip()}\n\t{command}\n"
 
 
 def targets_of(study: Study, made: list[Rule], goals: list[str]) -> list[str]:
     """The targets of rules that goals stand for."""
     page, table = study.at("report/index.html"), study.at("tune/table.txt")
-    stand_for = {"all": page, "plan": page, "tune": table}
+    stand_for = {"all": page, "plan": page, "check": page, "tune": table}
     stand_for |= {study.flags_file(rule.stage): rule.rehearsal for rule in made if rule.rehearsal}
     return [stand_for.get(goal, os.path.normpath(goal)) for goal in goals]
 
@@ -404,6 +415,8 @@ def main():
     made = rules(study)
     check_goals(goals, made, study)
     place.check_layout(study.folder)
+    if goals != ["check"]:
+        place.check_minima(study)
     steps = plan.steps(study, made, targets_of(study, made, goals), "B" in letters(flags))
     path = Path(study.at("graph.mk"))
     if takes_folder(study, goals, flags):

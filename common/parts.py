@@ -11,6 +11,7 @@ import glob
 import os
 import platform
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -20,6 +21,18 @@ PATIENCE = 3  # seconds: what another process wrote may be finished, or its work
 
 class NoLocks(Exception):
     """The file system has no locks."""
+
+
+def files_in(folder: str | Path) -> Iterator[Path]:
+    """Yields the files in a folder and below, by name; links to other folders are followed."""
+    entered = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        entered.add(os.path.realpath(place))
+        # A link may lead back to a folder above.
+        folders[:] = [
+            name for name in sorted(folders) if os.path.realpath(Path(place, name)) not in entered
+        ]
+        yield from (Path(place, name) for name in sorted(names))
 
 
 def take(path: Path) -> tuple[Path, IO | None]:

@@ -221,14 +221,15 @@ def test_make_check_names_a_flipped_bit(tmp_path, pack_file, minimum):
     (tmp_path / "data").mkdir()
     shutil.copy(pack_file, tmp_path / "data/pretrain.h5")
     shutil.copytree(minimum, tmp_path / "adam-0")
-    assert make(tmp_path, "check").stdout.strip() == "3 files checked, 0 damaged or foreign"
+    sound = "3 of 3 files are whole, 0 damaged or foreign; 0 made from other weights or images"
+    assert sound in make(tmp_path, "check").stdout
     for path in tmp_path / "data/pretrain.h5", tmp_path / "adam-0/weights.safetensors":
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 4
         path.write_bytes(content)
     checked = make(tmp_path, "check")
     assert checked.returncode and checked.stdout.count("damaged") == 3
-    assert "3 files checked, 2 damaged or foreign" in checked.stdout
+    assert "1 of 3 files are whole, 2 damaged or foreign; 0 made" in checked.stdout
 
 
 def full(folder, size, *command, after=""):

@@ -16,7 +16,7 @@ from conftest import MEASUREMENTS, ROOT, run, words
 import common
 
 SCRIPTS = "train", "eval", "finetune"
-GROUND = "cli", "devices", "files", "parts", "provenance", "replay", "seeds", "settings"
+GROUND = "cli", "devices", "files", "origins", "parts", "provenance", "replay", "seeds", "settings"
 # What a folder may import of common/, beside itself and the ground floor.
 BELOW = {
     "common/images": set(),
@@ -28,10 +28,10 @@ BELOW = {
 SCRIPTS_OF_COMMON = {"check.py": {"networks"}, "graph.py": {"making"}}
 # What make runs, with any Python, before there is an environment.
 WITH_PYTHON_ALONE = (
-    *("common/graph.py", "common/parts.py", "common/settings.py"),
+    *("common/graph.py", "common/origins.py", "common/parts.py", "common/settings.py"),
     *(
         f"common/making/{name}.py"
-        for name in ("journal", "place", "plan", "recipe", "study", "words")
+        for name in ("contents", "journal", "place", "plan", "recipe", "study", "words")
     ),
 )
 
@@ -84,7 +84,7 @@ def test_scripts_import_common_and_never_each_other(path):
     if ROOT / "eval/report" in path.parents:
         assert {folder for folder, _ in ours(path)} <= {"common", "eval"}
         assert {module for folder, module in ours(path) if folder == "eval"} <= {"report"}
-        allowed = {"cli", "files", "provenance"}
+        allowed = {"cli", "files", "origins", "provenance"}
         assert {module for folder, module in ours(path) if folder == "common"} <= allowed
         assert not any(name.startswith("torch") for name in imports(path))
     else:

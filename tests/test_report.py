@@ -626,7 +626,7 @@ MADE_UP = dict.fromkeys(("code", "commit", "device", "command", "versions"), "ma
 OF_ADAM = {"minimum": "adam-0", "method": "adam", "setting": "adam", "seed": 0}
 
 
-def write(path, data, groups=None, **attrs):
+def write(path, data, groups=None, /, **attrs):
     """A file of results: `data` {path: array}, `groups` {name: attributes}; None is left out."""
     with files.write(path) as file:
         for name, array in data.items():
@@ -696,6 +696,7 @@ def made_up_passport(path, rng, **whose):
             }
             for curve, values in curves.items():
                 summary = values[:, None] + [0, -0.01, 0.01]
+                summary = summary.clip(0, 1) if curve == "accuracy" else summary
                 data[f"{name}/summary/{split}/{curve}"] = summary
                 data[f"{name}/summary/{split}/mean_{curve}"] = summary.mean(0)
             for curve in "accuracy", "loss":
@@ -715,7 +716,7 @@ def made_up_finetuning(path, rng, **attrs):
     return write(path, data, kind="finetune", target=0.95, **attrs)
 
 
-def made_up_line(path, minima, settings, shared_start):
+def made_up_line(path, minima, settings, shared_start, **more):
     """A comparison of two minima."""
     data = {}
     for place, split in itertools.product(("path", "path_recomputed"), ("train", "test")):
@@ -729,7 +730,7 @@ def made_up_line(path, minima, settings, shared_start):
     }
     attrs = {name: json.dumps(words) for name, words in lists.items()}
     attrs |= {"comparison": "line", "classes": 10, "shared_start": shared_start, "seed": 0}
-    return write(path, data, kind="comparison", **attrs)
+    return write(path, data, kind="comparison", **attrs, **more)
 
 
 def made_up_study(folder, settings, finetunings):
@@ -751,7 +752,7 @@ def made_up_study(folder, settings, finetunings):
             attrs = {"task": task, "mode": "full", "mode_setting": mode} | whose
             given = json.dumps({"minimum": weights, "lr": len(mode)})
             path = place / task / f"{mode}.h5"
-            paths.append(made_up_finetuning(path, rng, settings=given, **attrs))
+            paths.append(made_up_finetuning(path, rng, settings=given, weights=weights, **attrs))
     for pair in itertools.combinations(settings, 2):
         minima = [minimum_of(setting, seed) for seed, setting in enumerate(pair)]
         names = [name.replace("/", "-") for name in minima]
@@ -875,7 +876,7 @@ def test_a_long_table_folds_away_and_a_short_one_does_not(tmp_path):
 
 def test_a_list_holds_flags_too_and_a_missing_one_is_one_line(tmp_path, monkeypatch, capsys):
     pack = tmp_path / "a pack.h5"
-    attrs = {"source": "made up images", "classes": '["a"]', "image_size": 8}
+    attrs = {"source": "made up images", "classes": '["a"]', "image_size": 8, "fingerprint": "x"}
     write(pack, {"split": np.array([0, 1, 2], np.uint8)}, **attrs)
     tuned = training(tmp_path / "tune" / "adam@lr_1e-2-0" / "training.h5", val=0.9)
     listed, words = tmp_path / "the list", ["--pack", pack, "--tuned", tuned]
@@ -903,7 +904,7 @@ def test_files_of_different_weights_of_one_minimum_are_named(tmp_path, capsys):
     passport = tmp_path / "adam-1" / "passport.h5"
     swapped = tmp_path / "adam-1" / "digits" / "full.h5"
     (made,) = [result for result in kept if result.path == swapped]
-    made.settings["minimum"] = "sha256 of adam-2"
+    made.attrs["weights"] = "sha256 of adam-2"
     after = study.Study(kept, [], [])
     (note,) = after.notes
     both = f"{passport} and {swapped} (both of adam-1)"
@@ -920,11 +921,9 @@ def test_files_of_different_weights_of_one_minimum_are_named(tmp_path, capsys):
     "attrs, expected",
     [
         ({"kind": "passport", "weights": "x"}, "x"),
-        ({"kind": "passport", "fingerprint": "x"}, "x"),
-        ({"kind": "passport", "settings": '{"minimum": "adam-0"}'}, ""),
-        ({"kind": "training", "fingerprint": "of its flags"}, ""),
-        ({"kind": "finetune", "settings": '{"minimum": "x"}', "fingerprint": "y"}, "x"),
-        ({"kind": "finetune"}, ""),
+        ({"kind": "training", "weights": "x"}, "x"),
+        ({"kind": "finetune", "weights": "x"}, "x"),
+        ({"kind": "finetune"}, ""),  # of an older version
     ],
 )
 def test_the_weights_that_a_file_was_made_from(attrs, expected, tmp_path):

@@ -183,6 +183,7 @@ def pack(classes: list[str], items: list[Item], args: argparse.Namespace):
         file.attrs.update(provenance.stamp(settings, args.seed, fingerprint, "cpu"))
         file.attrs.update(
             kind="pack",
+            contents=files.sha256(fingerprint, classes, args.image_size),
             classes=json.dumps(classes),
             image_size=args.image_size,
             source=args.source,

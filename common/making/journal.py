@@ -5,7 +5,7 @@ so that a recipe which outlives its make keeps others out. `journal.jsonl` has a
 
     {"event": "make", "goals": ["all"], "to_make": [["pretrain", "train-adam", 2]], "time": …}
     {"event": "began", "stage": "train-adam", "kind": "pretrain", "target": …, "time": …}
-    {"event": "ended", … "seconds": …}
+    {"event": "ended", … "seconds": …, "made": {path: digest}, "from": {path: digest, …}}
 
 Times are seconds since 1970. Needs Python's standard library alone.
 """

@@ -8,7 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from common import parts
+from common import origins, parts
 from common.making import journal, plan
 from common.making.study import Study
 
@@ -21,6 +21,18 @@ def check_layout(folder: str):
             raise SystemExit(
                 f"{path}: made by an older version, whose files lay in other places; make the "
                 f"study in another folder (A=artifacts/NAME), or give {folder} another name"
+            )
+
+
+def check_minima(study: Study):
+    """SystemExit where weights say that they are those of another minimum than their folder."""
+    for minimum in study.minima:
+        path = study.at(minimum.name, "weights.safetensors")
+        found = origins.metadata(path).get("minimum", minimum.name)
+        if found != minimum.name:
+            raise SystemExit(
+                f"{path}: says that it is the weights of {found}; put each file of weights into "
+                "its own folder again, or move this one away, and run make again"
             )
 
 
@@ -46,19 +58,18 @@ def check_own(folder: str):
 def take(study: Study, goals: list[str], steps: list[plan.Step]):
     """Takes the folder for this make, and notes there what it sets out to do."""
     journal.lock(study.folder, " ".join(goals), os.getppid())
-    for path in Path(study.folder).rglob(".*.part"):
-        if parts.abandoned(path):  # what a kill left; not what another process is writing
+    for path in parts.files_in(study.folder):
+        # What a kill left; not what another process is writing.
+        if path.match(".*.part") and parts.abandoned(path):
             path.unlink(missing_ok=True)
     for line in plan.made_again(steps):
         print(f"{study.folder}: {line}", file=sys.stderr)  # stdout is for make
-    stages = [step.rule.stage for step in steps if step.rule.stage]
-    stages += [stage for stage in study.flags if study.flags_file(stage) in goals]
     new = Path(study.at("flags/new"))
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
-    for stage in stages:
-        if plan.flags_changed(study.flags_file(stage), study.flags[stage]):
-            Path(new, stage).write_text(study.flags[stage])
+    for stage, flags in study.flags.items():
+        if plan.flags_changed(study.flags_file(stage), flags):
+            Path(new, stage).write_text(flags)
     expected = plan.profile_seconds(study.words)
     to_make = plan.count(steps)
     journal.Journal(study.folder).write("make", goals=goals, to_make=to_make, expected=expected)

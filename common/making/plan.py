@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.making import journal
+from common.making import contents, journal
 
 
 @dataclass
@@ -19,6 +19,8 @@ class Step:
 
     rule: object  # a graph.Rule
     reason: str  # why its target is made: "missing", or what is newer than it; "" where it is not
+    unlike_dates: bool = False  # what it was made from changed, though its date did not
+    same: tuple[str, ...] = ()  # what is newer, and holds what it was made from all the same
 
 
 def flags_changed(path: str, flags: str) -> bool:
@@ -30,13 +32,14 @@ def flags_changed(path: str, flags: str) -> bool:
 
 
 def steps(study, rules, goals: list[str], everything: bool = False) -> list[Step]:
-    """What make comes to for `goals`, in order, and what of it it will make, by make's own rules:
-    what is missing, older than what it needs, or needs what is made. `everything` is make -B.
+    """What make comes to for `goals`, in order, and what of it it will make: what is missing, needs
+    what is made, or was made from other contents; where the journal does not say from which, what
+    is older than what it needs. `everything` is make -B.
     """
     walk = _Walk(study, {rule.target: rule for rule in rules}, everything)
     for goal in goals:
         walk.visit(goal)
-    return [Step(walk.rules[path], reason) for path, reason in walk.reasons.items()]
+    return list(walk.steps.values())
 
 
 class _Walk:
@@ -44,41 +47,59 @@ class _Walk:
 
     def __init__(self, study, rules: dict, everything: bool):
         self.study, self.rules, self.everything = study, rules, everything
+        self.record = contents.Record(journal.Journal(study.folder))
         self.times = {}  # of files
-        self.reasons = {}  # {target: why it is made, or ""}, in the order of making
-        self.changed = {
-            stage
-            for stage, flags in study.flags.items()
-            if flags_changed(study.flags_file(stage), flags)
-        }
+        self.steps: dict[str, Step] = {}  # by target, in the order of making
+        self.new_flags = set()  # files of flags that will be written anew
+        for stage, flags in study.flags.items():
+            path = study.flags_file(stage)
+            if flags_changed(path, flags):
+                self.new_flags.add(path)
+                self.record.digests[path] = contents.of_bytes(flags.encode())
 
     def visit(self, path: str) -> str:
         """Why `path` will be made, or ""; what it needs comes first."""
-        rule = self.rules.get(path)
-        if not rule or path in self.reasons:
-            return self.reasons.get(path, "")
-        needs = [*rule.needs, *([self.study.flags_file(rule.stage)] if rule.stage else [])]
-        made = [need for need in needs if self.visit(need)]
-        reason = self.reason(rule, needs, made)
-        if reason and rule.rehearsal:
-            self.visit(rule.rehearsal)
-        self.reasons[path] = reason
-        return reason
+        if path not in self.rules:
+            return ""
+        if path not in self.steps:
+            rule = self.rules[path]
+            needs = [*rule.needs, *([self.study.flags_file(rule.stage)] if rule.stage else [])]
+            made = [need for need in needs if self.visit(need)]
+            step = self.step(rule, needs, made)
+            if step.reason and rule.rehearsal:
+                self.visit(rule.rehearsal)
+            self.steps[path] = step
+        return self.steps[path].reason
 
-    def reason(self, rule, needs: list[str], made: list[str]) -> str:
-        """Why a target is made, given those of its `needs` that are `made`."""
-        written = self.written(rule.target)
-        if not written:
-            return "missing"
+    def step(self, rule, needs: list[str], made: list[str]) -> Step:
+        """What becomes of a target, given those of its `needs` that are `made`."""
+        if not self.written(rule.target):
+            return Step(rule, "missing")
         if self.everything:
-            return "make -B makes everything"
-        if rule.stage in self.changed:
-            return f"the flags of {rule.stage} changed"
+            return Step(rule, "make -B makes everything")
         if made:
-            cause = self.reasons[made[0]]
-            return f"{made[0]} is missing" if cause == "missing" else cause
-        newer = [need for need in needs if self.written(need) > written]
-        return f"{newer[0]} is newer" if newer else ""
+            cause = self.steps[made[0]].reason
+            return Step(rule, f"{made[0]} is missing" if cause == "missing" else cause)
+        if rule.same_run:
+            return Step(rule, "")
+        return self.compared(rule, needs)
+
+    def compared(self, rule, needs: list[str]) -> Step:
+        """What becomes of a target that is there, beside what it needs, which is there too."""
+        written = self.written(rule.target)
+        newer = {need for need in needs if self.written(need) > written} | self.new_flags
+        record = self.record.of(rule.target)
+        known = {need: self.record.same(need, record) for need in needs} if record else {}
+        for need in needs:
+            flags = need in self.new_flags and f"the flags of {rule.stage} changed"
+            if known.get(need) is False:
+                return Step(rule, flags or f"{need} changed", unlike_dates=need not in newer)
+            if need in newer and not known.get(need):
+                return Step(rule, flags or f"{need} is newer")
+        # What only their own runs touch (training.h5) may become newer while make runs.
+        touched = {need for need in needs if need in self.rules and self.rules[need].same_run}
+        same = [need for need in needs if known.get(need) and need in newer | touched]
+        return Step(rule, "", same=tuple(same))
 
     def written(self, path: str) -> int:
         """When a file was last written, in nanoseconds since 1970; 0 if it is missing."""
@@ -145,12 +166,30 @@ def told(study, some_steps: list[Step]) -> Iterator[str]:
     yield f"  {at_once} at once on {cores()} CPU cores: {duration(to_make, seconds, at_once)}"
     for line in made_again(some_steps):
         yield f"  {line}"
+    if kept := sum(bool(step.same) for step in some_steps):
+        files = "1 file" if kept == 1 else f"{kept} files"
+        yield f"  kept, although older by date: {files}, made from the same contents"
+
+
+def there(study, some_steps: list[Step]) -> Iterator[str]:
+    """Yields a line where files that carry a checksum are missing: how many, and the first."""
+    paths = [step.rule.target for step in some_steps]
+    files = [path for path in paths if path.endswith((".h5", ".safetensors"))]
+    missing = [path for path in files if not os.path.exists(path)]
+    if os.path.isdir(study.folder) and missing:
+        first = ", ".join(missing[:3])
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        yield (
+            f"{study.folder}: {len(files) - len(missing)} of {len(files)} files of this study are "
+            f"there; missing: {first}{more}"
+        )
 
 
 def made_again(some_steps: list[Step]) -> Iterator[str]:
     """Yields a line for each reason for which files that are there will be made again."""
     there = [step for step in some_steps if step.reason not in ("", "missing")]
-    reasons = Counter(step.reason for step in there if kind_of(step.rule) != "check")
+    # Neither what its own run leaves beside it, nor the check of all flags.
+    reasons = Counter(step.reason for step in there if kind_of(step.rule) not in ("", "check"))
     for reason, number in reasons.most_common():
         files = "1 file" if number == 1 else f"{number} files"
         yield f"made again, although there: {files}, because {reason}"

@@ -19,6 +19,7 @@ from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
 
+from common.making import contents
 from common.making.journal import Journal, remaining, share_lock, since_make
 
 BAR = 30  # characters
@@ -47,12 +48,15 @@ def run_for_make(
 ) -> int:
     """Runs one of the recipes that a make set out to run; the exit status."""
     about = {"stage": stage, "kind": what.split()[0], "target": target}
+    sources = contents.sources(journal.folder, target)  # as they are now: the command reads them
     position = journal.write("began", **about)
     say(journal, position, what)
     began = time.monotonic()
     status = run(command, log, lambda: draw(journal, what, log))
     if not status:
-        journal.write("ended", **about, seconds=round(time.monotonic() - began, 3))
+        seconds = round(time.monotonic() - began, 3)
+        made = contents.digests(journal.folder, [target])
+        journal.write("ended", **about, seconds=seconds, made=made, **{"from": sources})
         draw(journal, "", None)
     return status
 

@@ -74,6 +74,8 @@ def main(doc: str, module: ModuleType):
         "comparison": name,
         "title": module.TITLE,
         "source": module.SOURCE,
+        "weights": json.dumps(weights),
+        "data": pack.fingerprint,
         "minima": json.dumps([each["minimum"] for each in metadata]),
         "methods": json.dumps([each["method"] for each in metadata]),
         "settings_of_minima": json.dumps([each["setting"] for each in metadata]),

@@ -77,6 +77,8 @@ def main(doc: str, modules: Sequence[ModuleType]):
     hardware = devices.describe(device, bench.dtype)
     root = provenance.stamp(vars(args), metadata["seed"], metadata["sha256"], hardware) | {
         "kind": "passport",
+        "weights": metadata["sha256"],
+        "data": pack.fingerprint,
         **{name: metadata[name] for name in ("minimum", "method", "setting", "start")},
     }
     minimum, unfinished = metadata["minimum"], out.with_suffix(".part.h5")

@@ -184,10 +184,10 @@ def replace_head(model: nn.Module, classes: int, seed: int):
 
 
 def digest(state: dict[str, Tensor]) -> str:
-    """sha256 over the names, types, shapes and bytes of a state dict (on the CPU)."""
+    """sha256 over the names, types, shapes and bytes of a state dict."""
     values = []
     for name, value in sorted(state.items()):
-        content = value.contiguous().numpy().tobytes()
+        content = value.detach().cpu().contiguous().numpy().tobytes()
         values += [name, str(value.dtype), list(value.shape), content]
     return files.sha256(*values)
 

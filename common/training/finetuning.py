@@ -72,6 +72,8 @@ def runs(args, mode_file: str) -> Iterator[Run]:
     hardware = devices.describe(device, devices.training_dtype(device, args.precision))
     attributes = provenance.stamp(settings, metadata["seed"], fingerprint, hardware) | {
         "kind": "finetune",
+        "weights": metadata["sha256"],
+        "data": pack.fingerprint,
         "minimum": metadata["minimum"],
         "start": metadata["minimum"],
         "method": metadata["method"],

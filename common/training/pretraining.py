@@ -196,6 +196,8 @@ def write_training(run: Run, path: Path, final: dict[str, list[float]], attribut
         file.attrs.update(
             fields(run),
             kind="training",
+            weights=models.digest(run.model.state_dict()),
+            data=run.pack.fingerprint,
             target=args.target,
             epoch_target_reached=reached[0] if reached else np.nan,
             **attributes,

@@ -22,7 +22,7 @@ from eval.report.sections import (
     sources,
     tuning,
 )
-from eval.report.study import QUESTION, Study, describe_pack
+from eval.report.study import QUESTION, Study, describe_pack, fingerprint
 from eval.report.table import summary_csv
 
 AT_A_TIME = 6  # settings beside each other on the terminal
@@ -111,16 +111,19 @@ def parse():
 
 def read(args) -> Study:
     """The study that the command line names."""
+    packs = [path for path in args.pack if path.exists() or not args.partial]
     kept, tuned, problems = results.read(
-        dict.fromkeys(args.files), dict.fromkeys(args.tuned), args.partial
+        dict.fromkeys(args.files),
+        dict.fromkeys(args.tuned),
+        args.partial,
+        {path.stem: fingerprint(path) for path in packs},
     )
-    packs = [describe_pack(path) for path in args.pack if path.exists() or not args.partial]
     return Study(
         kept,
         tuned,
         problems,
         profile=args.profile,
-        packs=" and ".join(packs) or "data not named",
+        packs=" and ".join(map(describe_pack, packs)) or "data not named",
         reference=figures.published(args.reference),
     )
 

@@ -3,14 +3,15 @@
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import h5py
 import numpy as np
 
-from common import files
+from common import files, origins
+from eval.report import sound
 
 SPLITS = ("train", "test")
 KINDS = ("training", "passport", "comparison", "finetune")  # in the order of the page
@@ -67,12 +68,8 @@ class Result:
 
     @property
     def weights(self) -> str:
-        """sha256 of the weights that the numbers were made from; "" where the file does not say."""
-        if self.kind == "finetune":
-            return self.settings.get("minimum", "")
-        if self.kind == "passport":  # of the whole file: a group has a fingerprint of its own
-            return self.attrs.get("weights") or self.attrs.get("fingerprint", "")
-        return ""
+        """sha256 of its weights; "" of two, or where the file does not say."""
+        return "" if self.kind == "comparison" else self.attrs.get("weights", "")
 
     def folder(self, path: str) -> dict[str, np.ndarray]:
         """{name: array} of the datasets that lie in one HDF5 group."""
@@ -88,21 +85,28 @@ def load(path: Path) -> Result:
         if isinstance(item, h5py.Dataset) and PurePosixPath(name).name not in BY_IMAGE:
             data[name] = item[()]
 
-    with files.read(path) as file:
-        attrs = {name: _plain(value) for name, value in file.attrs.items()}
-        if attrs.get("kind") not in KINDS:
-            raise SystemExit(
-                f"{path}: not a result of the study; the report takes training, passport, "
-                "comparison and finetune files"
-            )
-        file.visititems(keep)
-        groups = {
-            name: dict(group.attrs) for name, group in file.items() if "measurement" in group.attrs
-        }
+    try:
+        with files.read(path) as file:
+            attrs = _attributes(file)
+            if attrs.get("kind") not in KINDS:
+                raise SystemExit(
+                    f"{path}: not a result of the study; the report takes training, passport, "
+                    "comparison and finetune files"
+                )
+            file.visititems(keep)
+            groups = {
+                name: _attributes(group)
+                for name, group in file.items()
+                if isinstance(group, h5py.Group) and "measurement" in group.attrs
+            }
+    except (OSError, RuntimeError, TypeError, ValueError, MemoryError) as error:
+        words = " ".join(str(error).split())
+        raise SystemExit(f"{path}: cannot be read ({words}); {sound.MEND}") from None
+    sound.check_attributes(path, attrs, groups)
     for group in groups:
         for split in SPLITS:
             summary = data.get(f"{group}/summary/{split}/accuracy_relative")
-            if summary is not None:  # a curve like the others
+            if np.ndim(summary) == 2 and np.size(summary):  # a curve like the others
                 data[f"{group}/{split}/accuracy_relative"] = summary[:, 0]
     try:
         return _result(path, attrs, groups, data)
@@ -136,21 +140,30 @@ def _result(path: Path, attrs: dict, groups: dict, data: dict) -> Result:
     )
 
 
-def _plain(value):
-    """An attribute as a number or text of Python."""
-    return value.item() if hasattr(value, "item") else value
+def _attributes(item: h5py.Group) -> dict:
+    """{name: number or text of Python} of a file or a group; an array is a list."""
+    return {
+        name: value.tolist() if hasattr(value, "tolist") else value
+        for name, value in item.attrs.items()
+    }
 
 
 def read(
-    paths: Iterable[Path], tuned: Iterable[Path], partial: bool
+    paths: Iterable[Path],
+    tuned: Iterable[Path],
+    partial: bool,
+    packs: Mapping[str, str] | None = None,
 ) -> tuple[list[Result], list[Result], list[str]]:
     """(results, those of tuning, problems), each in an order that is not that of `paths`.
 
-    What cannot be read is a problem, one line, which ends the report unless it is `partial`.
+    What cannot be read, or was made from other weights or packs {name: fingerprint} than lie there,
+    is a problem, one line, which ends the report unless it is `partial`.
     """
     results, tried, problems = [], [], []
     for path in paths:
         _collect(path, load, results, problems)
+    results, of_others = _of_what_lies_there(results, packs or {})
+    problems += of_others
     results, misplaced = _one_of_each(results)
     for path in tuned:
         _collect(path, load_tuned, tried, problems)
@@ -174,10 +187,26 @@ def load_tuned(path: Path) -> Result:
 def _collect(path: Path, load: Callable, results: list[Result], problems: list[str]):
     """Adds what `load` makes of `path` to `results`, or what is wrong with it to `problems`."""
     try:
-        results.append(load(path))
+        result = load(path)
+        sound.check(result)
     except SystemExit as error:
         missing = not path.exists()
         problems.append(f"{error}; make all makes it" if missing else str(error))
+    else:
+        results.append(result)
+
+
+def _of_what_lies_there(
+    results: list[Result], packs: Mapping[str, str]
+) -> tuple[list[Result], list[str]]:
+    """(results, problems): one of weights or images that were replaced is none of the study's."""
+    kept, problems = [], []
+    for result in results:
+        unlike = list(origins.unlike(result.path, result.attrs, packs))
+        problems += unlike
+        if not unlike:
+            kept.append(result)
+    return kept, problems
 
 
 def _one_of_each(results: list[Result]) -> tuple[list[Result], list[str]]:

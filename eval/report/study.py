@@ -273,6 +273,12 @@ def over(results: list[Result]) -> str:
     return f"mean ± standard deviation over seeds, n = {words}"
 
 
+def fingerprint(path: Path) -> str:
+    """sha256 of the images of a pack."""
+    with files.read(path, check=False) as file:
+        return str(file.attrs["fingerprint"])
+
+
 def describe_pack(path: Path) -> str:
     """A pack in words; whoever used it has checked its sum."""
     with files.read(path, check=False) as file:
