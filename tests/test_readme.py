@@ -72,6 +72,12 @@ def test_links_lead_somewhere(paper):
         assert "://" in link or ((ROOT / paper).parent / link).exists(), link
 
 
+def test_tests_that_papers_name_are_there():
+    defined = "".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+    named = re.findall(r"`(test_\w+)`", (ROOT / "docs/promises.md").read_text())
+    assert len(named) > 50 and [name for name in named if f"def {name}(" not in defined] == []
+
+
 @pytest.mark.parametrize("paper", PAPERS)
 def test_modules_that_papers_run_are_there(paper):
     for module in re.findall(r"python -m ([a-z_.]+)", text(paper)):
