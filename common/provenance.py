@@ -15,7 +15,8 @@ import common
 from common import files
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = "torch", "torchvision", "numpy", "h5py", "pillow"  # whose code makes numbers
+# Whose code makes numbers.
+PACKAGES = "torch", "torchvision", "numpy", "h5py", "pillow", "scikit-learn"
 
 GIT_OF_ANOTHER_CHECKOUT = "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR"
 
