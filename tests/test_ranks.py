@@ -86,6 +86,45 @@ def test_losses_are_those_of_one_process(count, alone, pack_file, tmp_path):
     ]
 
 
+# Runs a script of train/ whose BatchNorm keeps its first statistics, as tests/frozen.py does.
+WITH_FROZEN_BATCHNORM = """
+import runpy, sys
+from common.networks import batchnorm
+from common.training import pretraining
+start = pretraining.start
+
+def frozen(args, method_file):
+    run = start(args, method_file)
+    for layer in batchnorm.layers(run.model):
+        layer.eval().train = lambda mode=True: None
+    return run
+
+pretraining.start = frozen
+sys.argv = sys.argv[1:]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "method, flags", [("sam", ["--rho", "0.1"]), ("noisy_weights", ["--sigma", "0.1"])]
+)
+def test_methods_that_move_weights_move_them_alike_on_every_process(
+    method, flags, pack_file, tmp_path
+):
+    """Two backward passes a step, or two forward passes and one backward pass.
+
+    For one epoch: later, rounding tips a ReLU, and the step up makes much of it. If each process
+    took a step up of its own, losses would differ by 1e-4 and more.
+    """
+    command = ["-c", WITH_FROZEN_BATCHNORM, f"train.{method}", *SHORT, "--epochs", "1"]
+    command += ["--lr", "1e-4", *flags]
+    for launch, name in (PYTHON, "one"), (torchrun(2), "two"):
+        status, _, errors = go(*launch, *command, "--data", pack_file, "--out", tmp_path / name)
+        assert status == 0, errors
+    same(tmp_path / "one" / "training.h5", tmp_path / "two" / "training.h5", tolerance=2e-5)
+
+
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="fewer than 2 GPUs here")
 def test_two_gpus_with_synchronised_batchnorm_train_as_one(pack_file, tmp_path):
     for launch in PYTHON, torchrun(2):
