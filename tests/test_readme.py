@@ -52,7 +52,6 @@ def train(monkeypatch, method, pack_file, out, *flags):
 def test_the_papers_have_one_of_each():
     assert set(scripts()) == {
         "train/mixup.py",
-        "train/sam.py",
         "eval/rotation.py",
         "eval/disagreement.py",
         "finetune/linear_probe.py",
@@ -125,14 +124,8 @@ def test_make_understands_the_papers(command, project):
 def test_a_new_method(saved, pack_file, monkeypatch):
     adam = train(monkeypatch, "adam", pack_file, saved / "adam-0")
     mixup = train(monkeypatch, "mixup", pack_file, saved / "mixup-0")
-    sam = train(monkeypatch, "sam", pack_file, saved / "sam-0")
-    sam_without_a_step_up = train(monkeypatch, "sam", pack_file, saved / "sam-1", "--rho", 0)
     assert not torch.equal(mixup["conv1.weight"], adam["conv1.weight"])
-    assert not torch.equal(sam["conv1.weight"], adam["conv1.weight"])
-    # With rho 0 it is Adam, to the last bit.
-    assert torch.equal(sam_without_a_step_up["conv1.weight"], adam["conv1.weight"])
-    for name, weights in ("mixup", mixup), ("sam", sam):
-        assert all(value.isfinite().all() for value in weights.values()), name
+    assert all(value.isfinite().all() for value in mixup.values())
 
 
 @pytest.mark.slow
