@@ -162,6 +162,9 @@ def minimum(pack_file, tmp_path_factory):
     return make_once(tmp_path_factory, "minima", train) / "adam-0"
 
 
+# A file of train/ or finetune/ is tested the moment it is there.
+METHODS = sorted(path.stem for path in (ROOT / "train").glob("[!_]*.py"))
+MODES = sorted(path.stem for path in (ROOT / "finetune").glob("[!_]*.py"))
 MEASUREMENTS = words("MEASUREMENTS") + words("MEASUREMENTS_MORE")
 SHORT = [
     "--epochs",

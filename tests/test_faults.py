@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from conftest import MEASUREMENTS, ROOT, SHORT, make_pack, run, words
+from conftest import MEASUREMENTS, METHODS, MODES, ROOT, SHORT, make_pack, run, words
 from safetensors.torch import load_file
 
 from common import cli, devices, files
@@ -396,9 +396,9 @@ def parsers(monkeypatch, script):
     [
         "common.images.prepare",
         "eval.battery",
-        *(f"train.{name}" for name in words("METHODS")),
+        *(f"train.{name}" for name in METHODS),
         *(f"eval.{name}" for name in MEASUREMENTS + words("COMPARISONS")),
-        *(f"finetune.{name}" for name in words("MODES")),
+        *(f"finetune.{name}" for name in MODES),
     ],
 )
 def test_every_number_among_the_flags_has_a_range(script, monkeypatch):

@@ -167,7 +167,8 @@ def test_any_single_file_is_a_target(folder):
         ("METHODS=adm", "METHODS=adm: there is no train/adm.py; did you mean adam?"),
         (
             "METHODS=sgd2",
-            "METHODS=sgd2: there is no train/sgd2.py; there are adam, noisy_adam, swa",
+            "METHODS=sgd2: there is no train/sgd2.py; there are adam, noisy_adam, noisy_weights, "
+            "sam, swa",
         ),
         ("METHODS=", "METHODS is empty; give at least one, such as METHODS=adam"),
         ("METHODS=adam adam", "METHODS=adam adam: adam stands there twice"),
@@ -181,7 +182,7 @@ def test_any_single_file_is_a_target(folder):
             "METHODS=adam@lr=1: not a setting; write METHOD@FLAG_VALUE, such as "
             "noisy_adam@sigma_0.1 or adam@lr_2e-3@epochs_12",
         ),
-        ("PAIRED=adam sam", "PAIRED=sam: there is no train/sam.py; did you mean swa?"),
+        ("PAIRED=adam swaa", "PAIRED=swaa: there is no train/swaa.py; did you mean swa?"),
         (
             "PAIRED=adam@lr_1",
             "PAIRED=adam@lr_1: neither METHODS nor a ladder has it; did you mean adam?",
@@ -212,7 +213,7 @@ def test_any_single_file_is_a_target(folder):
         ("MORE=maybe", "MORE=maybe: give 1 or yes; nothing, 0 or no is off"),
         ("PROFILE=papr", "PROFILE=papr: no such profile; did you mean paper?"),
         ("PROFILE=huge", "PROFILE=huge: no such profile; there are demo, paper, small, smoke"),
-        ("TRAIN_smm=--x", "TRAIN_smm: there is no train/smm.py; did you mean TRAIN_swa?"),
+        ("TRAIN_smm=--x", "TRAIN_smm: there is no train/smm.py; did you mean TRAIN_sam?"),
         (
             "TASK_digit=glyphs:digits",
             "TASK_digit: TASKS has no such word; did you mean TASK_digits?",
@@ -226,7 +227,8 @@ def test_any_single_file_is_a_target(folder):
         ),
         (
             "CONTROLS=swa_last",
-            "CONTROLS=swa_last: there is no train/swa_last.py; there are adam, noisy_adam, swa",
+            "CONTROLS=swa_last: there is no train/swa_last.py; there are adam, noisy_adam, "
+            "noisy_weights, sam, swa",
         ),
         ("CONTROLS=swa", "CONTROLS=swa: write METHOD/FOLDER, such as swa/last"),
         ("run=x", "run: no such variable; make help lists them"),

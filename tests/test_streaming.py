@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from compare import values
-from conftest import SHORT, run, words
+from conftest import METHODS, MODES, SHORT, run
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -65,7 +65,7 @@ def identical(one, other):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", words("METHODS"))
+@pytest.mark.parametrize("method", METHODS)
 def test_training_has_the_same_bits(method, both_ways, tmp_path):
     extra = []
     if method == "swa":
@@ -99,7 +99,7 @@ def test_on_a_gpu_images_are_read_into_the_recorded_step(both_ways, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", words("MODES"))
+@pytest.mark.parametrize("mode", MODES)
 def test_finetuning_has_the_same_bits(mode, both_ways, minimum, tmp_path):
     identical(
         *both_ways(

@@ -64,12 +64,14 @@ def take(study: Study, goals: list[str], steps: list[plan.Step]):
             path.unlink(missing_ok=True)
     for line in plan.made_again(steps):
         print(f"{study.folder}: {line}", file=sys.stderr)  # stdout is for make
+    stages = [step.rule.stage for step in steps if step.rule.stage]
+    stages += [stage for stage in study.flags if study.flags_file(stage) in goals]
     new = Path(study.at("flags/new"))
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
-    for stage, flags in study.flags.items():
-        if plan.flags_changed(study.flags_file(stage), flags):
-            Path(new, stage).write_text(flags)
+    for stage in stages:
+        if plan.flags_changed(study.flags_file(stage), study.flags[stage]):
+            Path(new, stage).write_text(study.flags[stage])
     expected = plan.profile_seconds(study.words)
     to_make = plan.count(steps)
     journal.Journal(study.folder).write("make", goals=goals, to_make=to_make, expected=expected)

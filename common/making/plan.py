@@ -63,10 +63,11 @@ class _Walk:
             return ""
         if path not in self.steps:
             rule = self.rules[path]
-            needs = [*rule.needs, *([self.study.flags_file(rule.stage)] if rule.stage else [])]
+            flags = [self.study.flags_file(rule.stage)] if rule.stage else []
+            needs = [*rule.needs, *flags]
             made = [need for need in needs if self.visit(need)]
             step = self.step(rule, needs, made)
-            if step.reason and rule.rehearsal:
+            if step.reason or self.new_flags.intersection(flags):
                 self.visit(rule.rehearsal)
             self.steps[path] = step
         return self.steps[path].reason
@@ -96,10 +97,17 @@ class _Walk:
                 return Step(rule, flags or f"{need} changed", unlike_dates=need not in newer)
             if need in newer and not known.get(need):
                 return Step(rule, flags or f"{need} is newer")
-        # What only their own runs touch (training.h5) may become newer while make runs.
-        touched = {need for need in needs if need in self.rules and self.rules[need].same_run}
-        same = [need for need in needs if known.get(need) and need in newer | touched]
-        return Step(rule, "", same=tuple(same))
+        newer |= {need for need in needs if self.touched(need)}
+        return Step(
+            rule, "", same=tuple(need for need in needs if known.get(need) and need in newer)
+        )
+
+    def touched(self, path: str) -> bool:
+        """Whether make will touch a file, which is older than the weights of the same run."""
+        rule = self.rules.get(path)
+        return bool(rule and rule.same_run) and any(
+            self.written(need) > self.written(path) for need in rule.needs
+        )
 
     def written(self, path: str) -> int:
         """When a file was last written, in nanoseconds since 1970; 0 if it is missing."""
