@@ -8,6 +8,7 @@ import numpy as np
 from eval.report import statistics
 from eval.report.table import Value, Values
 
+LONG = 1e7  # from here on a number is written with an exponent
 Columns = list[tuple[str, dict[str, Value]]]  # title, and {minimum: value} of one quantity
 
 
@@ -32,14 +33,19 @@ def cell(values: Iterable[Value]) -> str:
         return _with_interval(values[0], never)
     mean, std, _ = statistics.mean_std([value.value for value in values])
     digits = _digits(mean)
-    if std > 0:  # two digits of the std
+    if 0 < std < np.inf:  # two digits of the std
         digits = min(5, max(digits, 1 - int(np.floor(np.log10(std)))))
-    return f"{mean:.{digits}f} ± {std:.{digits}f}"
+    return f"{_text(mean, digits)} ± {_text(std, digits)}"
 
 
 def number(value: float) -> str:
     """A number alone; a dash where there is none."""
-    return "–" if np.isnan(value) else f"{value:.{_digits(value)}f}"
+    return "–" if np.isnan(value) else _text(value, _digits(value))
+
+
+def _text(value: float, digits: int) -> str:
+    """A number with so many digits after its point; a long one as 1.23e+08."""
+    return f"{value:.{digits}f}" if abs(value) < LONG else f"{value:.3g}"
 
 
 def _digits(value: float) -> int:
@@ -53,7 +59,7 @@ def _with_interval(value: Value, never: str) -> str:
     """A value [low, high]; without the ends where they are not known, or all the same."""
     digits = _digits(value.value)
     text, low, high = (
-        f"{number:.{digits}f}" if np.isfinite(number) else never
+        _text(number, digits) if np.isfinite(number) else never
         for number in (value.value, value.low, value.high)
     )
     if np.isnan([value.low, value.high]).any() or text == low == high:
