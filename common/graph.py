@@ -194,8 +194,10 @@ def finetuned(
 ) -> Rule:
     """The finetuning of one minimum."""
     script, pack, folder = settings.method(mode), study.at("data", f"{task}.h5"), minimum.name
-    needs = [f"finetune/{script}.py", study.at(folder, "weights.safetensors"), pack]
-    command = ["-m", f"finetune.{script}", "--data", pack, "--minimum", study.at(folder)]
+    source = study.at("data/pretrain.h5")  # what is forgotten of it is measured
+    needs = [f"finetune/{script}.py", study.at(folder, "weights.safetensors"), pack, source]
+    command = ["-m", f"finetune.{script}", "--data", pack, "--source", source]
+    command += ["--minimum", study.at(folder)]
     command += ["--out", target, "--setting", mode]
     what = f"{'tune' if stage.startswith('tune') else 'finetune'} {folder} on {task} ({mode})"
     return Rule(target, needs, command, stage, what, mode)
@@ -249,6 +251,8 @@ def report(study: Study, results: list[Rule], tuned: list[Rule]) -> Rule:
     for rule in hdf5(tuned):
         if Path(rule.target).exists():
             flags += ["--tuned", rule.target]
+    for name, rungs in study.ladders.items():
+        flags += ["--ladder", f"{name}={','.join(rungs)}"]
     study.set_flags("report", [*flags, *study.words.flags("REPORT"), *files], a_line_each=True)
     patterns = ("*.py", "*.json", "sections/*.py", "templates/*")
     scripts = [str(path) for each in patterns for path in sorted(Path("eval/report").glob(each))]

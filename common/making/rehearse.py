@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from common import cli, devices, files
 
 # Where, not what: no part of a setting.
-LABELS = ("setting", "out", "seed", "minimum", "minima", "data")
+LABELS = ("setting", "out", "seed", "minimum", "minima", "data", "source")
 
 
 class Begun(Exception):

@@ -49,6 +49,11 @@ from common import cli, provenance
 from common.networks import weights
 
 SPLITS = ("train", "test")
+TREATMENTS = {  # of BatchNorm's statistics, by the word of --batchnorm
+    "stored": ("stored",),
+    "recomputed": ("recomputed",),
+    "both": ("stored", "recomputed"),
+}
 
 # What measured numbers depend on, beside the file of the measurement or comparison itself.
 CODE = (
@@ -94,11 +99,16 @@ class Measurement:
         return "inputs" if self.levels else "scalar"
 
     def as_asked(self, args) -> "Measurement":
-        """This measurement with the levels, repeats and options of the command line."""
+        """This measurement with the levels, repeats and options of the command line; where it has
+        levels above 0, also under the treatments of BatchNorm that --batchnorm names.
+        """
         given = vars(args)
+        levels = given.get(f"{self.name}_levels", self.levels)
+        perturbed = any(level > 0 for level in levels)
         return replace(
             self,
-            levels=given.get(f"{self.name}_levels", self.levels),
+            levels=levels,
+            batchnorm=TREATMENTS.get(args.batchnorm if perturbed else "own", self.batchnorm),
             repeats=given.get(f"{self.name}_repeats", self.repeats),
             options={key: given[f"{self.name}_{key}"] for key in self.option_flags},
         )

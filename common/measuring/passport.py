@@ -18,7 +18,14 @@ from common import cli, devices, files, provenance
 from common.images import packs
 from common.measuring import summary, sweep
 from common.measuring.bench import Bench, add_flags
-from common.measuring.measurement import Group, Measurement, groups, resolve, source_digest
+from common.measuring.measurement import (
+    TREATMENTS,
+    Group,
+    Measurement,
+    groups,
+    resolve,
+    source_digest,
+)
 from common.networks import models
 
 Groups = dict[str, tuple[dict, dict[str, np.ndarray]]]  # {name: (attributes, {path: array})}
@@ -33,6 +40,13 @@ def parse(doc: str, battery: Sequence[Measurement]):
     add("--minimum", required=True, metavar="FOLDER", help="folder that holds weights.safetensors")
     add("--out", required=True, metavar="FILE", help="the passport")
     add("names", nargs="*", metavar="NAME", help="measurements, for the battery")
+    add(
+        "--batchnorm",
+        default="own",
+        choices=["own", *TREATMENTS],
+        help="statistics of BatchNorm under which what is perturbed is measured; own: as the file "
+        "of each measurement says",
+    )
     for measurement in battery:
         flag = "--" + measurement.name.replace("_", "-")
         if measurement.level:

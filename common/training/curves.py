@@ -45,5 +45,6 @@ def write(file, curves: dict[str, list]):
     for name, values in curves.items():
         if name != "epoch":
             values = np.asarray(values)
-            units = files.units(name)
-            files.array(file, name, values, units, *[None] * (values.ndim - 1), epoch)
+            # What is measured at some epochs alone has no such axis.
+            axis = epoch if values.shape[-1] == len(epoch) else None
+            files.array(file, name, values, files.units(name), *[None] * (values.ndim - 1), axis)

@@ -15,7 +15,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from common import cli, devices, files, provenance, seeds
 from common.images import packs
 from common.networks import models, weights
-from common.training import curves, loop
+from common.training import curves, forgetting, loop
 from common.training.run import Run, add_flags, setting_of
 
 TARGET = 0.95  # train accuracy whose epoch is recorded
@@ -46,6 +46,14 @@ def parser(doc: str) -> cli.Parser:
         choices=["test", "val"],
         help="val: for tuning, which never sees the test images",
     )
+    add(
+        "--source",
+        default="",
+        metavar="FILE",
+        help="the pack that the minimum was trained on: what is forgotten of it is measured before "
+        "the first step and after the last",
+    )
+    add("--source-every-epoch", action="store_true", help="and after every epoch between them")
     return parser
 
 
@@ -65,9 +73,13 @@ def runs(args, mode_file: str) -> Iterator[Run]:
             f"{args.data}: {pack.image_size} px images, but {folder} was trained at "
             f"{metadata['image_size']} px"
         )
-    labels = "data", "minimum", "out", "runs", "device", "setting"
+    labels = "data", "minimum", "out", "runs", "device", "setting", "source"
     settings = {name: value for name, value in vars(args).items() if name not in labels}
     settings |= {"data": pack.fingerprint, "minimum": metadata["sha256"]}
+    source = None
+    if args.source:
+        source = forgetting.Source(folder, args.source, device)
+        settings["source"] = source.pack.fingerprint
     fingerprint = files.sha256(settings, provenance.source(mode_file, *CODE))
     hardware = devices.describe(device, devices.training_dtype(device, args.precision))
     attributes = provenance.stamp(settings, metadata["seed"], fingerprint, hardware) | {
@@ -108,6 +120,7 @@ def runs(args, mode_file: str) -> Iterator[Run]:
             name=" ".join(
                 [metadata["minimum"], attributes["task"], setting, f"run {number + 1}/{args.runs}"]
             ),
+            source=source,
         )
         yield run
         done.append(
@@ -126,9 +139,14 @@ def runs(args, mode_file: str) -> Iterator[Run]:
 
 
 def fit(run: Run, step: loop.Step, optimizer, **keywords):
-    """Trains to the end, as loop.epochs with these `keywords` does; records how far it went."""
+    """Trains to the end, as loop.epochs with these `keywords` does; records how far it went, and
+    what it forgot.
+    """
     distances = Distances(run.model)
-    distances.follow(loop.epochs(run, step, optimizer, before=True, **keywords), run.curves)
+    positions = loop.epochs(run, step, optimizer, before=True, **keywords)
+    if run.source:
+        positions = run.source.follow(run, positions, run.args.source_every_epoch)
+    distances.follow(positions, run.curves)
 
 
 class Distances:

@@ -92,6 +92,7 @@ class Run:
     method: str  # the method or mode: its file's name
     setting: str  # its word: the method or mode, and the flags that it stands for
     name: str  # in what is printed: begins with the minimum
+    source: object = None  # of finetuning: a forgetting.Source, the task that it started from
 
     device: torch.device = field(init=False)
     dtype: torch.dtype = field(init=False)  # autocast of the step

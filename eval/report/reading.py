@@ -357,9 +357,9 @@ def forgetting(result: Result) -> Iterator[dict]:
     """What finetuning cost on the source task, with the old head: accuracy lost, loss gained."""
     for curve, name, sign in ("accuracy", "forgetting", -1), ("loss", "source_loss_gained", 1):
         for suffix, batchnorm in ("", "stored"), ("_recomputed", "recomputed"):
-            before_and_after = result.data.get(f"source/{curve}{suffix}")
-            if before_and_after is not None:
-                changes = sign * np.diff(before_and_after, axis=1)[:, 0]
+            runs = result.data.get(f"source/{curve}{suffix}")  # (R, 2 or more epochs)
+            if runs is not None:
+                changes = sign * (runs[:, -1] - runs[:, 0])
                 yield {
                     "name": name,
                     "batchnorm": batchnorm,
