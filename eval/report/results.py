@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from common import files, origins
-from eval.report import sound
+from eval.report import halves, sound
 
 SPLITS = ("train", "test")
 KINDS = ("training", "passport", "comparison", "finetune")  # in the order of the page
@@ -94,6 +94,7 @@ def load(path: Path) -> Result:
                     "comparison and finetune files"
                 )
             file.visititems(keep)
+            data |= halves.of(file)
             groups = {
                 name: _attributes(group)
                 for name, group in file.items()
