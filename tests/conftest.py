@@ -177,4 +177,6 @@ SHORT = [
     "cpu",
     "--precision",
     "float32",
+    "--checkpoint-every",
+    "0",
 ]

@@ -51,7 +51,8 @@ WRITES = [
 FLAGS = [
     "PROFILE=smoke",
     f"PYTHON={sys.executable}",
-    "FINETUNE=--epochs 2 --batch-size 32 --lr 1e-3 --train-images 50",
+    "TRAIN=--batch-size 32 --train-images 50 --checkpoint-every 0",
+    "FINETUNE=--epochs 2 --batch-size 32 --lr 1e-3 --train-images 50 --checkpoint-every 0",
 ]
 # Python runs this file before anything else: it watches for the file that is named, and kills once,
 # whichever process comes there first.

@@ -100,7 +100,7 @@ def test_deterministic_algorithms_give_what_a_cpu_gives_anyway(pack_file, tmp_pa
 
 @pytest.mark.slow
 def test_changed_settings_start_over_and_say_so(pack_file, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(pretraining, "finish", lambda run: None)
+    monkeypatch.setattr(pretraining, "finish", lambda run, **attributes: None)
     for flags in ["--lr", "1e-3"], ["--lr", "2e-3"]:
         run(
             monkeypatch,
@@ -120,7 +120,7 @@ def test_changed_settings_start_over_and_say_so(pack_file, tmp_path, monkeypatch
 def test_a_checkpoint_of_other_data_or_code_or_a_damaged_one_is_not_continued(
     changed, pack_file, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(pretraining, "finish", lambda run: None)
+    monkeypatch.setattr(pretraining, "finish", lambda run, **attributes: None)
     flags = ["--out", tmp_path / "adam-0", *SHORT]
     run(monkeypatch, "train.adam", "--data", pack_file, *flags)
     assert saved_epoch(tmp_path / "adam-0" / "resume.h5") == 1

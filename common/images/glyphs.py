@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 # ι κ ν ο ρ τ υ χ, which differ from I K V O P T Y X by little more than size.
 # Where both cases appear (Γγ, Δδ, Λλ, Ξξ, Ππ, Σσ, Φφ, Ωω) the shapes differ.
 LETTERS = list("ABCDEFGHIJKLMNOPQRSTUVWXYZΓΔΘΛΞΠΣΦΨΩαβγδεζηλμξπσφω")
+CAPITALS = LETTERS[:26]  # the Latin ones
 DIGITS = list("0123456789")
 
 # The faces that ship with matplotlib and hold both alphabets.

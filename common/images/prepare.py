@@ -1,11 +1,11 @@
 """Packs a source of images into one HDF5 file: uint8 images, labels, fixed splits, class names,
 where each came from.
 
-SOURCE is `glyphs:letters` or `glyphs:digits` (drawn, nothing to download), `cifar10:FOLDER`
-(downloaded there if it is missing), or a folder of images by class: train/CLASS/*, and val/CLASS/*
-or test/CLASS/* (test if there are both) as our test; also ImageNet-100's own layout, train.X1/ …
-and val.X/. Our val is drawn from train, stratified. Each image is decoded and resized once: shorter
-side to the size, centre cropped, antialiased.
+SOURCE is `glyphs:letters`, `glyphs:capitals` or `glyphs:digits` (drawn, nothing to download),
+`cifar10:FOLDER` (downloaded there if it is missing), or a folder of images by class: train/CLASS/*,
+and val/CLASS/* or test/CLASS/* (test if there are both) as our test; also ImageNet-100's own
+layout, train.X1/ … and val.X/. Our val is drawn from train, stratified. Each image is decoded and
+resized once: shorter side to the size, centre cropped, antialiased.
 
 All kinds of pictures are read that Pillow reads by itself. Hidden files and folders, those of the
 system (.ipynb_checkpoints, __MACOSX, Thumbs.db), files of other kinds and subfolders of a class are

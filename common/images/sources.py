@@ -19,6 +19,7 @@ from common import files
 from common.images import glyphs
 from common.images.packs import SPLITS
 
+GLYPHS = {"letters": glyphs.LETTERS, "capitals": glyphs.CAPITALS, "digits": glyphs.DIGITS}
 CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 CIFAR10_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"  # from the same site
 
@@ -42,10 +43,10 @@ def shown(name: str | Path) -> str:
 
 
 def glyph_items(name: str, args: argparse.Namespace) -> tuple[list[str], Draw]:
-    """(classes, how to draw the items): "letters" or "digits"."""
-    characters = {"letters": glyphs.LETTERS, "digits": glyphs.DIGITS}.get(name)
+    """(classes, how to draw the items) of one of GLYPHS."""
+    characters = GLYPHS.get(name)
     if characters is None:
-        raise SystemExit(f"glyphs:{name}: there are glyphs:letters and glyphs:digits")
+        raise SystemExit(f"glyphs:{name}: there are glyphs:{', glyphs:'.join(GLYPHS)}")
     counts = args.train_per_class or 100, args.val_per_class, args.test_per_class or 20
     items = []
     for split, count in enumerate(counts):

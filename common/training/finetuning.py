@@ -47,6 +47,11 @@ def parser(doc: str) -> cli.Parser:
         help="val: for tuning, which never sees the test images",
     )
     add(
+        "--test-at-end",
+        action="store_true",
+        help="measure those images after the last epoch alone; the curve before it is NaN",
+    )
+    add(
         "--source",
         default="",
         metavar="FILE",
@@ -73,7 +78,7 @@ def runs(args, mode_file: str) -> Iterator[Run]:
             f"{args.data}: {pack.image_size} px images, but {folder} was trained at "
             f"{metadata['image_size']} px"
         )
-    labels = "data", "minimum", "out", "runs", "device", "setting", "source"
+    labels = "data", "minimum", "out", "runs", "device", "setting", "source", "checkpoint_every"
     settings = {name: value for name, value in vars(args).items() if name not in labels}
     settings |= {"data": pack.fingerprint, "minimum": metadata["sha256"]}
     source = None
@@ -120,6 +125,7 @@ def runs(args, mode_file: str) -> Iterator[Run]:
             name=" ".join(
                 [metadata["minimum"], attributes["task"], setting, f"run {number + 1}/{args.runs}"]
             ),
+            at_end=(args.measure_on,) if args.test_at_end else (),
             source=source,
         )
         yield run

@@ -6,6 +6,7 @@ uninterrupted one would have drawn.
 """
 
 import inspect
+import math
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -78,6 +79,7 @@ def epochs(
     take_step = replay.Replayed(step, run.generator, run.compiled and processes.WORLD == 1)
     running = Running(run)
     steps, pauses = run.steps, pauses_in(run.steps, parts)
+    saved = monotonic()
 
     if before and not curves["epoch"]:
         record(run, 0, monotonic())
@@ -106,8 +108,10 @@ def epochs(
         curves["lr"].append(run.lr.item())
         record(run, epoch + 1, began)
         yield Position(epoch + 1, last=True, accuracy=accuracy)
-        if epoch + 1 < args.epochs:  # what follows the last epoch is shorter than a checkpoint
+        # What follows the last epoch is shorter than a checkpoint.
+        if epoch + 1 < args.epochs and monotonic() - saved >= args.checkpoint_every:
             checkpoint.save(run, optimizer, state, identity, epoch + 1)
+            saved = monotonic()
 
 
 def pauses_in(steps: int, parts: int) -> set[int]:
@@ -166,10 +170,12 @@ def record(run: Run, epoch: int, began: float):
     words = []
     run.curves["epoch"].append(epoch)
     for split, index in run.measured.items():
-        loss, accuracy = evaluate(run.model, run.pack, index)
+        loss = accuracy = math.nan
+        if split not in run.at_end or epoch == run.args.epochs:
+            loss, accuracy = evaluate(run.model, run.pack, index)
+            words.append(f"{split} loss {loss:.3f} accuracy {accuracy:.3f}")
         run.curves[f"{split}/loss"].append(loss)
         run.curves[f"{split}/accuracy"].append(accuracy)
-        words.append(f"{split} loss {loss:.3f} accuracy {accuracy:.3f}")
     seconds = monotonic() - began
     run.curves["seconds"].append(seconds)
     print(

@@ -76,7 +76,8 @@ def start(args, method_file: str) -> Run:
         )
     if args.sync_batchnorm:
         model = processes.synchronise_batchnorm(model, device.type)
-    labels = "data", "out", "device", "setting"  # where, and called what: no part of the result
+    # Where, called what, saved how often: no part of the result.
+    labels = "data", "out", "device", "setting", "checkpoint_every"
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     run = Run(

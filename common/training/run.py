@@ -50,6 +50,14 @@ def add_flags(parser, epochs: int, lr: float, weight_decay: float) -> cli.Parser
         help="autocast of the step",
     )
     add(
+        "--checkpoint-every",
+        type=cli.amount,
+        default=30,
+        metavar="SECONDS",
+        help="what a kill loses at most, rounded up to an epoch; a checkpoint has three times the "
+        "size of the weights",
+    )
+    add(
         "--setting",
         metavar="WORD",
         help="what this run is called, such as noisy_adam@sigma_0.1; its flags win over all others "
@@ -92,6 +100,9 @@ class Run:
     method: str  # the method or mode: its file's name
     setting: str  # its word: the method or mode, and the flags that it stands for
     name: str  # in what is printed: begins with the minimum
+    at_end: tuple[
+        str, ...
+    ] = ()  # splits of `measured` that are measured after the last epoch alone
     source: object = None  # of finetuning: a forgetting.Source, the task that it started from
 
     device: torch.device = field(init=False)

@@ -149,7 +149,8 @@ def column_name(value: Value | dict, several_tasks: bool = False) -> str:
         value["levels"],
         value["moment"],
         value["statistic"],
-        "recomputed" if clean and value["batchnorm"] == "recomputed" else "",
+        # A group's own name says it, where it has one.
+        "recomputed" if value["batchnorm"] == "recomputed" and (clean or value["mode"]) else "",
     ]
     return "_".join(word.replace(" ", "_") for word in words if word)
 
