@@ -556,8 +556,12 @@ def test_a_compiled_network_learns_and_saves_the_same_names(pack):
     assert seeds.derive("a", 1) == seeds.derive("a", 1) != seeds.derive("a", 2)
 
 
+def interrupted(run, **attributes):
+    raise KeyboardInterrupt
+
+
 def test_an_unfinished_run_leaves_no_minimum(pack_file, tmp_path, monkeypatch):
-    monkeypatch.setattr(pretraining, "finish", lambda run: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(pretraining, "finish", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(monkeypatch, "train.adam", "--data", pack_file, "--out", tmp_path / "adam-0", *SHORT)
     assert sorted(path.name for path in (tmp_path / "adam-0").iterdir()) == ["resume.h5"]
