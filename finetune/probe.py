@@ -41,8 +41,10 @@ def main():
         began = monotonic()
         run.curves["probe/strength"].append(fit_head(run))
         loop.record(run, 0, began)
-        only = loop.Position(epoch=0, last=True)
-        finetuning.Distances(run.model).follow(iter([only]), run.curves)
+        positions = iter([loop.Position(epoch=0, last=True)])
+        if run.source:
+            positions = run.source.follow(run, positions, every_epoch=False)
+        finetuning.Distances(run.model).follow(positions, run.curves)
 
 
 def fit_head(run: Run) -> float:

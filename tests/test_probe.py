@@ -14,7 +14,8 @@ from torch.nn.functional import cross_entropy
 
 from common import files
 from common.images import packs
-from common.training import finetuning
+from common.networks import models
+from common.training import finetuning, loop
 from finetune import probe
 
 
@@ -107,17 +108,21 @@ def test_the_head_is_that_of_another_implementation(classes, minimum, tmp_path, 
 
 
 def test_a_probe_is_one_run_of_no_epochs_and_moves_nothing(
-    pack_file, minimum, tmp_path, monkeypatch, capsys
+    pack, pack_file, minimum, tmp_path, monkeypatch, capsys
 ):
-    flags = ["--runs", 3, "--lr", 0.1]
+    flags = ["--runs", 3, "--lr", 0.1, "--source", pack_file, "--test-at-end"]
     first = probed(monkeypatch, pack_file, minimum, tmp_path / "first.h5", *flags)
     again = probed(monkeypatch, pack_file, minimum, tmp_path / "again.h5")
-    for name, array in first.items():
-        np.testing.assert_array_equal(array, again[name], name)
+    for name, array in again.items():
+        np.testing.assert_array_equal(array, first[name], name)
     assert first["epoch"].tolist() == [0]
     assert first["train/accuracy"].shape == first["test/loss"].shape == (1, 1)
     assert first["train/accuracy"][0, 0] >= 0.95 and first["epochs_to_target"].tolist() == [0]
     assert first["probe/strength"].item() in probe.STRENGTHS
+    # On the images that the minimum was trained on it does what the minimum does.
+    untouched, _ = models.load(minimum / "weights.safetensors")
+    source = [first["source/loss"].item(), first["source/accuracy"].item()]
+    assert source == loop.evaluate(untouched, pack, pack.indices("test"))
     for name, array in first.items():
         if name.startswith(("distance", "path")):
             assert (array == 0).all(), name

@@ -10,7 +10,7 @@ import pytest
 import torch
 import torchvision
 from compare import values
-from conftest import SHORT, make_pack, run, words
+from conftest import METHODS, MODES, SHORT, make_pack, run
 from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -44,7 +44,7 @@ def train(monkeypatch, method, pack_file, out, *flags):
 
 
 # `make quick` tries the first of all methods; the others are slow together.
-FIRST, *OTHERS = words("METHODS")
+FIRST, *OTHERS = METHODS
 
 
 @pytest.mark.parametrize(
@@ -638,8 +638,8 @@ class Taped(replay.Replayed):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "script",
-    [f"train.{name}" for name in words("METHODS")]
-    + [f"finetune.{name}" for name in words("MODES") if name not in WITHOUT_STEPS],
+    [f"train.{name}" for name in METHODS]
+    + [f"finetune.{name}" for name in MODES if name not in WITHOUT_STEPS],
 )
 def test_a_whole_step_replays_as_one_graph(script, pack_file, minimum, tmp_path, monkeypatch):
     """Forward, noise, backward, update and path, recorded once and replayed, give what they give
