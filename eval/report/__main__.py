@@ -4,6 +4,7 @@ index.html, figures/ (SVG and PDF), summary.csv (a row a minimum) and results.js
 comes from the files named; their kind is read from their contents.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -13,9 +14,12 @@ from eval.report.page import Page, write
 from eval.report.sections import (
     answer,
     claims,
+    correlations,
     finetuning,
     head,
+    ladders,
     pairs,
+    picture,
     pretraining,
     robustness,
     settings,
@@ -45,8 +49,11 @@ def main():
     study = read(args)
     page = Page(args.out, QUESTION)
     for section in (
-        head,
         answer,
+        head,
+        picture,
+        ladders,
+        correlations,
         claims,
         settings,
         pretraining,
@@ -92,6 +99,21 @@ def parse():
         type=Path,
         help="JSON of the original report's curves, drawn behind ours",
     )
+    add(
+        "--ladder",
+        action="append",
+        default=[],
+        metavar="NAME=SETTING,SETTING,…",
+        type=ladder,
+        help="settings along one knob, in its order, that the answer is about",
+    )
+    add(
+        "--note",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="what a reader should know of this study, to stand below the answer",
+    )
     add("--partial", action="store_true", help="report what can be read, and name what cannot")
     add(
         "files",
@@ -106,7 +128,21 @@ def parse():
         raise SystemExit(
             f"{args.reference}: no such file; --reference takes a copy of paper_curves.json"
         )
+    names = [name for name, _ in args.ladder]
+    if twice := [name for name in names if names.count(name) > 1]:
+        parser.error(f"argument --ladder: {twice[0]} is named twice")
     return args
+
+
+def ladder(text: str) -> tuple[str, list[str]]:
+    """(name, the setting of each rung) of NAME=SETTING,SETTING,…"""
+    name, equals, rungs = text.partition("=")
+    settings = rungs.split(",")
+    if not (name and equals and all(settings)) or len(set(settings)) < max(2, len(settings)):
+        raise argparse.ArgumentTypeError(
+            f"{text}: give NAME=SETTING,SETTING,…, two settings or more, each once"
+        )
+    return name, settings
 
 
 def read(args) -> Study:
@@ -118,13 +154,16 @@ def read(args) -> Study:
         args.partial,
         {path.stem: fingerprint(path) for path in packs},
     )
+    climbed, lacking = results.climbed(dict(args.ladder), kept, args.partial)
     return Study(
         kept,
         tuned,
-        problems,
+        problems + lacking,
         profile=args.profile,
         packs=" and ".join(map(describe_pack, packs)) or "data not named",
         reference=figures.published(args.reference),
+        rungs=climbed,
+        said=args.note,
     )
 
 
@@ -132,10 +171,8 @@ def show(study: Study):
     """The answer and the table of settings, on the terminal."""
     for files in study.of_other_weights:
         print(f"made from different weights: {files}; make the older again", file=sys.stderr)
-    if study.tests:
-        print(answer.answer(study))
-        for outcome, text in answer.findings(study).items():
-            print(f"  {outcome}: {text}")
+    for line in answer.lines(study):
+        print(line)
     titles, *columns = zip(*settings.lines(study))
     for first in range(0, len(columns), AT_A_TIME):
         some = columns[first : first + AT_A_TIME]

@@ -92,6 +92,35 @@ class Panel:
     bold: bool = False
 
 
+@dataclass
+class Climb:
+    """One quantity along one ladder: what one panel of `ladders` shows."""
+
+    by_seed: np.ndarray  # (S, R)
+    title: str
+    shown: str  # what the axis shows
+    words: str  # the verdict
+    change: str
+    colour: str
+    told: bool  # whether there is a verdict
+    least: float = 0  # what the axis spans at least
+    limits: tuple[float, float] = (0, 1)
+    log: bool = False
+
+    @property
+    def described(self) -> str:
+        """The panel in words, for who does not see it."""
+        means = ", ".join(f"{mean:.3g}" for mean in self.by_rung)
+        measured = f"means by rung {means}" if len(self.by_seed) else "no seed has all rungs"
+        return f"{self.title} ({self.shown}): {self.words}, {self.change}; {measured}"
+
+    @property
+    def by_rung(self) -> np.ndarray:
+        """Means over seeds (R,), of rungs where all values are finite."""
+        finite = np.isfinite(self.by_seed).all(0) if len(self.by_seed) else []
+        return self.by_seed[:, finite].mean(0) if np.any(finite) else np.array([])
+
+
 def published(path: Path | None) -> dict[str, dict]:
     """The original report's curves as they are drawn behind ours: {group: {label: curve}}."""
     if not path:
@@ -243,9 +272,55 @@ def _draw_points(axis: Axes, panel: Panel, style: dict):
         if np.isinf(y):
             point = {"y": top, "yerr": top / 20, "lolims": True, "mfc": "none"}
         else:
-            point = {"y": y, "yerr": [[y - least], [min(most, top) - y]]}
+            # A mean of equal runs may lie beyond them by a rounding.
+            point = {"y": y, "yerr": [[max(0, y - least)], [max(0, min(most, top) - y)]]}
         bars = {"ls": "", "elinewidth": 0.8, "capsize": 2}
         axis.errorbar(x, **point, **style[setting], **bars, label=setting)
+
+
+def ladders(rows: dict[str, list[Climb]]) -> Figure:
+    """All panels in one figure, a row a ladder; `rows`: {its heading: its panels}."""
+    width = max(map(len, rows.values()))
+    figure = Figure((1.5 * width, 1.9 * len(rows)), layout="constrained")
+    parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
+    for part, (heading, panels) in zip(parts, rows.items()):
+        part.suptitle(heading, fontsize=8, weight="bold")
+        for axis, panel in zip(part.subplots(1, width), panels):
+            _draw_climb(axis, panel)
+            weight = "bold" if panel.told else None
+            words = [panel.title, panel.shown, panel.words, panel.change]
+            title = "\n".join(textwrap.fill(line, 26) for line in words)
+            axis.set_title(title, fontsize=6, weight=weight)
+    figure.get_layout_engine().execute(figure)
+    figure.set_layout_engine(None)
+    return figure
+
+
+def climb(panel: Climb) -> Figure:
+    """One panel alone, as wide as the words above it on a page."""
+    figure = Figure((1.6, 1.15), layout="constrained")
+    _draw_climb(figure.subplots(), panel)
+    figure.get_layout_engine().execute(figure)
+    figure.set_layout_engine(None)
+    return figure
+
+
+def _draw_climb(axis: Axes, panel: Climb):
+    """A thin line a seed, a thick one for their mean; rungs are numbered from 1."""
+    rungs = np.arange(1, panel.by_seed.shape[1] + 1)
+    for values in np.where(np.isfinite(panel.by_seed), panel.by_seed, np.nan):
+        axis.plot(rungs, values, color=panel.colour, lw=0.6, alpha=0.5)
+    if len(panel.by_seed):
+        finite = np.isfinite(panel.by_seed).all(0)
+        axis.plot(rungs[finite], panel.by_rung, "o-", color=panel.colour, lw=2.2, ms=3.5)
+    axis.set(xlim=(0.7, len(rungs) + 0.3), xticks=rungs)
+    if panel.log:
+        axis.set_yscale("log")
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        axis.locator_params(axis="y", nbins=4)
+    axis.set_ylim(panel.limits)
 
 
 def against_loss(results: list[Result], style: dict[str, dict]) -> Figure:

@@ -20,6 +20,8 @@ class Measure:
     words: str
     fields: dict[str, str]  # which values it is, but for BatchNorm
     more_is_robust: bool
+    against: str = ""  # minima are robust to this
+    shown: str = ""  # what its axis shows
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Outcome:
     scale: float  # from the outcome to `unit`
     unit: str
     relative: bool = False  # changes are fractions of the ladder's mean
+    shown: str = ""  # what its axis shows
 
     def size(self, *numbers: float) -> str:
         """A change in words, 6 points; with two more numbers, its interval: 6 [4, 8] points."""
@@ -52,18 +55,24 @@ MEASURES = (
         CURVE
         | {"source": "gaussian_noise", "split": "test", "name": "loss_change", "levels": "to 0.2"},
         more_is_robust=False,
+        against="Gaussian noise",
+        shown="loss gained, nats",
     ),
     Measure(
         "square_mask",
         "side of the masked square that costs one nat (test, fraction of the image's)",
         CURVE | {"source": "square_mask", "split": "test", "name": "one_nat_level", "levels": ""},
         more_is_robust=True,
+        against="masked squares",
+        shown="side that costs a nat",
     ),
     Measure(
         "fgsm",
         "loss gained under FGSM (test, nats, mean over epsilon 0 to 0.004)",
         CURVE | {"source": "fgsm", "split": "test", "name": "loss_change", "levels": "to 0.004"},
         more_is_robust=False,
+        against="FGSM",
+        shown="loss gained, nats",
     ),
     Measure(
         "local_energy",
@@ -71,6 +80,8 @@ MEASURES = (
         CURVE
         | {"source": "local_energy", "split": "train", "name": "loss_change", "levels": "to 0.5"},
         more_is_robust=False,
+        against="weight noise",
+        shown="loss gained, nats",
     ),
 )
 # Margins. Accuracies: in the pilot, seeds other than the demo's, a ladder of lr moved test accuracy
@@ -87,6 +98,7 @@ OUTCOMES = (
         more_is_better=True,
         scale=100,
         unit="points",
+        shown="fraction",
     ),
     Outcome(
         "epochs_to_target",
@@ -96,6 +108,7 @@ OUTCOMES = (
         more_is_better=False,
         scale=1,
         unit="epochs",
+        shown="epochs",
     ),
     Outcome(
         "distance_at_equal_loss",
@@ -105,6 +118,7 @@ OUTCOMES = (
         more_is_better=False,
         scale=100,
         unit="%",
+        shown="of the ladder's mean",
         relative=True,
     ),
     Outcome(
@@ -115,6 +129,7 @@ OUTCOMES = (
         more_is_better=False,
         scale=100,
         unit="points",
+        shown="fraction",
     ),
 )
 TRAIN_LOSS = Measure(

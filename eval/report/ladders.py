@@ -330,8 +330,8 @@ def _outcome(
     if never:
         # The outcome is then the time up to the last epoch + 1 (a restricted mean survival time).
         table = np.where(np.isinf(table), wanted.frame["limit"].max() + 1, table)
-    if outcome.relative and np.isfinite(table).any():
-        table = table / np.nanmean(table)
+    if outcome.relative and np.isfinite(table).any() and np.nanmean(table):
+        table = table / np.nanmean(table)  # a probe moves nothing: all of it stays 0
     return table, never
 
 
@@ -446,16 +446,22 @@ def _agreements(ladders: list[Ladder]) -> Iterator[Agreement]:
         for first, second in zip(one.measures, other.measures):
             if first.moved and second.moved:
                 for outcomes in zip(one.outcomes, other.outcomes):
-                    yield _agreement((one.name, other.name), (first, second), outcomes)
+                    if _seeds_of(first, second, *outcomes):
+                        yield _agreement((one.name, other.name), (first, second), outcomes)
+
+
+def _seeds_of(*rows: Moved | Followed) -> list[int]:
+    """The seeds that have all of these, on every rung."""
+    first, *others = (row.along.seeds for row in rows)
+    return [seed for seed in first if all(seed in other for other in others)]
 
 
 def _agreement(
     names: tuple[str, str], measures: tuple[Moved, Moved], outcomes: tuple[Followed, Followed]
 ) -> Agreement:
     """Two ladders, a measure that both moved, an outcome: seeds that have all four."""
-    rows = [row.along for row in (*measures, *outcomes)]
-    seeds = [seed for seed in rows[0].seeds if all(seed in row.seeds for row in rows)]
-    x_one, x_other, y_one, y_other = (_changes(row, seeds) for row in rows)
+    seeds = _seeds_of(*measures, *outcomes)
+    x_one, x_other, y_one, y_other = (_changes(row.along, seeds) for row in (*measures, *outcomes))
     one, other = contrasts.per_unit(y_one, x_one), contrasts.per_unit(y_other, x_other)
     told = [row.verdict for row in outcomes]
     verdict, why = judge_agreement(one, other, told)
@@ -544,7 +550,10 @@ def robustness(ladder: Ladder) -> str:
     """What one ladder did to robustness, in a sentence."""
     start = f"{ladder.name}, {ladder.rungs[0]} to {ladder.rungs[-1]}"
     if not ladder.moved:
-        return f"{start}: moved no measure of robustness, so that it says nothing about it."
+        return (
+            f"{start}: no measure of robustness is known to have moved, so that this ladder says "
+            "nothing about it."
+        )
     parts = []
     for words in "more robust", "less robust":
         if measures := [row.measure.words for row in ladder.measures if row.words == words]:

@@ -56,6 +56,11 @@ class Page:
     def paragraph(self, text: str):
         self.body.append({"template": "paragraph.html", "text": text, "kind": ""})
 
+    def folded(self, summary: str, text: str):
+        """A paragraph that folds away behind `summary`."""
+        block = {"template": "folded.html", "summary": summary, "text": text}
+        self.body.append(block)
+
     def table(self, lines: Iterable[Sequence], caption: str, fold: str = "", fold_long: str = ""):
         """A table of words and numbers, the first of `lines` its header.
 
@@ -87,10 +92,7 @@ class Page:
 
         On a phone it shrinks down to half of its size, then scrolls.
         """
-        svg = figures.svg(figure)
-        path = self.folder / "figures" / re.sub(r"[^\w.=@-]+", "-", name)
-        write(f"{path}.svg", svg.replace("<svg", '<svg style="background:#fff"', 1))
-        self._drawing[Path(f"{path}.pdf")] = self._drawer.submit(figures.pdf, figure)
+        svg = self._draw(name, figure)
         self.body.append(
             {
                 "template": "figure.html",
@@ -100,6 +102,44 @@ class Page:
                 "sources": list(self._sources(results, groups)),
             }
         )
+
+    def panels(
+        self,
+        name: str,
+        rows: dict[str, list[figures.Climb]],
+        caption: str,
+        results: list[Result],
+    ):
+        """Rows of panels on top, {heading: its panels}, as many side by side as fit; in figures/
+        they are one figure.
+        """
+        self._draw(name, figures.ladders(rows))
+        drawn = [
+            {
+                "heading": heading,
+                "panels": [
+                    {"panel": panel, "svg": figures.svg(figures.climb(panel)).removeprefix("<svg")}
+                    for panel in panels
+                ],
+            }
+            for heading, panels in rows.items()
+        ]
+        self.top.append(
+            {
+                "template": "panels.html",
+                "rows": drawn,
+                "caption": caption,
+                "sources": list(self._sources(results, ("",))),
+            }
+        )
+
+    def _draw(self, name: str, figure: Figure) -> str:
+        """Writes a figure into figures/, as SVG and as PDF; returns the SVG."""
+        svg = figures.svg(figure)
+        path = self.folder / "figures" / re.sub(r"[^\w.=@-]+", "-", name)
+        write(f"{path}.svg", svg.replace("<svg", '<svg style="background:#fff"', 1))
+        self._drawing[Path(f"{path}.pdf")] = self._drawer.submit(figures.pdf, figure)
+        return svg
 
     def _sources(self, results: list[Result], groups: Sequence[str]):
         """A file, the group in it, and the command that made it, for every one that is there."""

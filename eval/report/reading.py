@@ -119,6 +119,11 @@ class Finetuning:
         """What its values at the last epoch are filtered by."""
         return FINETUNED | {"task": self.task, "mode": self.mode}
 
+    @property
+    def moves(self) -> bool:
+        """Whether there are epochs in which a network moves: a probe has none."""
+        return any(len(result.data["epoch"]) > 1 for result in self.results)
+
 
 def values(results: list[Result]) -> Values:
     """The tidy table of a study."""

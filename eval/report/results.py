@@ -177,6 +177,29 @@ def read(
     return sorted(results, key=_order), sorted(tried, key=_order), problems
 
 
+def climbed(
+    ladders: Mapping[str, list[str]], results: list[Result], partial: bool
+) -> tuple[dict[str, list[str]], list[str]]:
+    """(ladders of the settings that `results` are of, problems): {name: [setting of each rung]}.
+
+    A rung of which there is no file is a problem, one line, which ends the report unless it is
+    `partial`; a ladder of fewer than two rungs is none.
+    """
+    there = {setting for result in results for setting in result.settings_of_minima}
+    kept, problems = {}, []
+    for name, rungs in ladders.items():
+        lacking = [rung for rung in rungs if rung not in there]
+        problems += [f"ladder {name}: no file is of its rung {rung}" for rung in lacking]
+        if len(rungs) - len(lacking) > 1:
+            kept[name] = [rung for rung in rungs if rung in there]
+    if problems and not partial:
+        hint = "--partial (make report PARTIAL=1) reports the rest"
+        raise SystemExit("\n".join([*problems, hint]))
+    for problem in problems:
+        print(f"left out: {problem}", file=sys.stderr)
+    return kept, problems
+
+
 def load_tuned(path: Path) -> Result:
     """Reads the file of a setting that was tried, which is chosen by its accuracy on val."""
     result = load(path)

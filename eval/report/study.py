@@ -5,14 +5,15 @@ The report reads nothing but the files it is given: titles, units and sources ar
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from common import files
-from eval.report import claims, figures, reading, verdicts
+from eval.report import claims, figures, ladders, reading, reliability, verdicts
 from eval.report.reading import Finetuning
 from eval.report.results import SPLITS, Result, grouped
 from eval.report.table import MEASURED, Values
@@ -36,10 +37,14 @@ class Study:
         profile: str = "unnamed",
         packs: str = "data not named",
         reference: dict | None = None,
+        rungs: Mapping[str, list[str]] | None = None,
+        said: Sequence[str] = (),
     ):
         self.results, self.tuned, self.problems = results, tuned, problems
         self.profile, self.packs = profile, packs
         self.reference = reference or {}  # curves of the original report, to draw behind ours
+        self.ladders = dict(rungs or {})  # {name: [the setting of each rung]}
+        self.said = list(said)  # what whoever made the study wants a reader to know
         self.values: Values = reading.values(results)
         self.minima = self.values.minima()
 
@@ -117,7 +122,21 @@ class Study:
         """The verdicts on the pairs that were fixed in advance; none where there is no outcome."""
         if not self.asked or not self.passports:
             return []
-        return verdicts.family(self.values, self.asked)
+        return verdicts.family(self.values, self.asked, self.halves)
+
+    @cached_property
+    def halves(self) -> Values:
+        """What verdicts rest on, from halves of the images and of the random draws."""
+        return reliability.values(self.results)
+
+    @cached_property
+    def found(self) -> ladders.Findings | None:
+        """What the ladders show; None where there is none."""
+        return self.found_in(self.asked) if self.ladders else None
+
+    def found_in(self, finetuning: Finetuning | None) -> ladders.Findings:
+        """What the ladders show in the outcomes of one finetuning."""
+        return ladders.findings(self.values, self.ladders, finetuning, self.halves)
 
     @cached_property
     def claims(self) -> list[dict]:
@@ -159,6 +178,9 @@ class Study:
             "notes": self.notes,
             "null": "not a number, or no bound",
             "alpha": verdicts.ALPHA,
+            "said": self.said,
+            "ladders": asdict(self.found) if self.found else None,
+            "how ladders are judged": ladders.METHOD,
             "verdicts": self.tests,
             "how verdicts are reached": verdicts.METHOD,
             "claims": self.claims,
@@ -170,7 +192,7 @@ class Study:
                 for result in [*self.results, *self.tuned]
             ],
         }
-        text = json.dumps(everything, default=float)
+        text = json.dumps(everything, default=lambda number: number.tolist())
         numbers = json.loads(text, parse_constant=lambda constant: None)
         return json.dumps(numbers, indent=1) + "\n"
 
@@ -242,6 +264,11 @@ def some(words: list[str], between: str) -> str:
     """All of a few words; of many the first, and how many more there are."""
     more = len(words) - SHOWN
     return between.join([*words[:SHOWN], f"{more} more"] if more > 0 else words)
+
+
+def capitalized(text: str) -> str:
+    """`text` with a capital letter first; FGSM stays as it is."""
+    return text[:1].upper() + text[1:]
 
 
 def mixtures(results: list[Result]) -> Iterator[str]:

@@ -106,6 +106,23 @@ def refuse_duplicates(minima: pd.DataFrame):
         )
 
 
+def predictor_fields(values: Values, predictor: str) -> dict[str, str]:
+    """The fields of one of PREDICTORS: BatchNorm as `batchnorm` says."""
+    fields = PREDICTORS[predictor][1]
+    if fields["source"] in ("clean", "local_energy"):
+        return fields
+    return fields | {"batchnorm": batchnorm(values)}
+
+
+def batchnorm(values: Values) -> str:
+    """Under which statistics the accuracies kept were measured: "stored", or "recomputed" where the
+    study has nothing else.
+    """
+    kept = values.where(**MEASURED | {"batchnorm": ["stored", "recomputed"]}, name="relative")
+    found = set(kept.frame["batchnorm"])
+    return "recomputed" if found == {"recomputed"} else "stored"
+
+
 def outcome_fields(finetuning: Finetuning, outcome: str) -> dict[str, str]:
     """The fields of one of OUTCOMES in one finetuning."""
     return finetuning.fields | OUTCOMES[outcome][-1]
@@ -123,8 +140,10 @@ def family(values: Values, finetuning: Finetuning, halves: Values | None = None)
     refuse_duplicates(minima)
     halves = Values([]) if halves is None else halves
     reliabilities = {
-        predictor: reliability.of(halves, fields, minima["minimum"], minima["setting"])
-        for predictor, (_, fields) in PREDICTORS.items()
+        predictor: reliability.of(
+            halves, predictor_fields(values, predictor), minima["minimum"], minima["setting"]
+        )
+        for predictor in PREDICTORS
     }
     tests = [
         _test(values, minima, finetuning, outcome, predictor)
@@ -183,7 +202,7 @@ def _test(
 ) -> dict:
     """One predictor against one outcome, without Holm's correction; `columns`: what it is of."""
     names, settings, seeds = (list(minima[field]) for field in ("minimum", "setting", "seed"))
-    x = values.aligned(names, **PREDICTORS[predictor][1])
+    x = values.aligned(names, **predictor_fields(values, predictor))
     y = values.aligned(names, **outcome_fields(finetuning, outcome))
     never = int(np.isinf(y[~np.isnan(x)]).sum())
     scale = statistics.ranks if never else np.asarray  # infinitely late is a rank, not a number
@@ -298,7 +317,7 @@ def differences(values: Values, finetuning: Finetuning | None) -> Iterator[list]
 
     Paired by seed, with Student's 95 % interval. `finetuning` may be None: no outcomes.
     """
-    columns = list(PREDICTORS.values())
+    columns = [(words, predictor_fields(values, key)) for key, (words, _) in PREDICTORS.items()]
     for outcome, (words, *_) in OUTCOMES.items():
         columns.append((words, outcome_fields(finetuning, outcome) if finetuning else None))
     yield ["", *(words for words, _ in columns), "n"]
@@ -334,7 +353,7 @@ def exploratory(values: Values, finetuning: Finetuning) -> list[tuple[Quantity, 
     names, settings, seeds = (list(minima[field]) for field in ("minimum", "setting", "seed"))
     outcomes = [values.aligned(names, **outcome_fields(finetuning, name)) for name in OUTCOMES]
     outcomes = [statistics.ranks(y) if np.isinf(y).any() else y for y in outcomes]
-    tested = [fields for _, fields in PREDICTORS.values()]
+    tested = [predictor_fields(values, predictor) for predictor in PREDICTORS]
     result = []
     for quantity in values.where(kind=["training", "passport"], statistic="").quantities():
         fields = quantity.fields

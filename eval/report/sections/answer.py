@@ -1,106 +1,192 @@
-"""The answer: finetuning against robustness, for the pairs that were fixed in advance."""
+"""The answer, on top of the page: of the ladders where there are some, else of the correlations
+within settings.
+"""
 
-import numpy as np
+from collections.abc import Iterator
 
-from eval.report import figures, statistics, verdicts
+from eval.report import ladders
+from eval.report.fixed_in_advance import LEAST_RUNGS, LEAST_SEEDS, OUTCOMES
+from eval.report.ladders import FALLS, ITSELF, KNOB, NO_MORE, RISES
 from eval.report.page import Page
-from eval.report.results import grouped
-from eval.report.study import Finetuning, Study
-from eval.report.table import Quantity
+from eval.report.sections import correlations
+from eval.report.sections.picture import change_of
+from eval.report.study import Study, capitalized
+
+FIRST = OUTCOMES[0]  # the outcome that the sentences on top are about
 
 
 def add(study: Study, page: Page):
-    """The answer and its findings on top of the page; its figure and tables below."""
-    if not study.tests:
-        return
-    page.lead(answer(study), "answer")
-    for outcome, text in findings(study).items():
-        page.finding(verdicts.OUTCOMES[outcome][0].capitalize(), text)
-
-    page.heading("The answer")
-    label = study.asked.label
-    page.figure(
-        "question",
-        figures.scatter(panels(study), study.style),
-        f"Finetuning ({label}) against robustness: a point a minimum, n = {len(study.minima)}; "
-        "bars: from the least to the most of its runs; hollow with an arrow: the target was never "
-        "reached in half of the runs. r: correlation within settings, with its verdict after "
-        f"Holm's correction over all {len(study.tests)} pairs. Test images (train loss under "
-        "weight noise: train images), BatchNorm stored; outcomes at the last epoch.",
-        [*study.passports, *study.asked.results],
-    )
-    page.table(verdicts.lines(study.tests), verdicts.METHOD)
-    for other in study.finetunings:
-        if other != study.asked:
-            page.table(
-                verdicts.lines(verdicts.family(study.values, other)),
-                "Exploratory: no part of the family that was fixed in advance; corrected for its "
-                f"own {verdicts.FAMILY}.",
-                fold=f"Exploratory: the same for {other.label} finetuning",
-            )
-    exploratory(study, page)
+    """The answer in a sentence or two; of ladders also what it rests on."""
+    if text := answer(study):
+        page.lead(text, "answer")
+    if study.found and (text := grounds(study.found)):
+        page.lead(text, "")
 
 
 def answer(study: Study) -> str:
-    """The answer in one line."""
-    return verdicts.answer(study.tests, len(study.members))
+    """The answer in a sentence or two; "" where there is nothing to answer from."""
+    if not study.found:
+        return correlations.answer(study) if study.tests else ""
+    found = study.found
+    if not (found.ladders and found.ladders[0].outcomes):
+        return "These data cannot tell: nothing was finetuned."
+    words = [opening(found), *map(along, found.ladders)]
+    return " ".join(word for word in words if word)
 
 
-def findings(study: Study) -> dict[str, str]:
-    """{outcome: what these data show about it}."""
-    tests = grouped(study.tests, lambda test: test["outcome"])
-    return {outcome: verdicts.sentence(members) for outcome, members in tests.items()}
-
-
-def panels(study: Study) -> list[list[figures.Panel]]:
-    """A row of panels an outcome, a panel a predictor."""
-    rows = grouped(study.tests, lambda test: test["outcome"])
-    return [[panel(study, study.asked, test) for test in tests] for tests in rows.values()]
-
-
-def panel(study: Study, finetuning: Finetuning, test: dict) -> figures.Panel:
-    """One predictor against one outcome, with the test's verdict."""
-    names = list(study.minima["minimum"])
-    words, fields = verdicts.PREDICTORS[test["predictor"]]
-    outcome = verdicts.outcome_fields(finetuning, test["outcome"])
-    y, least, most = (
-        study.values.aligned(names, **outcome | {"statistic": statistic})
-        for statistic in ("", "least", "most")
-    )
-    known = np.isfinite(test["r"])
-    return figures.Panel(
-        settings=list(study.minima["setting"]),
-        x=study.values.aligned(names, **fields),
-        y=y,
-        least=least,
-        most=most,
-        x_label=words,
-        y_label=verdicts.OUTCOMES[test["outcome"]][0],
-        title=f"r = {test['r']:+.2f}: {test['verdict']}" if known else "",
-        bold=test["verdict"] != "cannot tell",
-    )
-
-
-def exploratory(study: Study, page: Page):
-    """Everything else that was measured, folded away."""
-    others = verdicts.exploratory(study.values, study.asked)
-    header = ["", *(words for words, *_ in verdicts.OUTCOMES.values())]
-    lines = [
-        [
-            title(quantity),
-            *(verdicts.interval(test["r"], test["low"], test["high"]) for test in tests),
-        ]
-        for quantity, tests in others
+def grounds(found: ladders.Findings) -> str:
+    """What each ladder did to robustness, and whether it is that which the outcome follows."""
+    moved = [
+        f"The ladder {ladder.name} made minima {'; '.join(became(ladder))}."
+        for ladder in found.ladders
+        if ladder.moved
     ]
-    page.table(
-        [header, *lines],
-        f"r within settings [95 %, from {statistics.LEAST_DF} degrees of freedom], not corrected "
-        "for their number: none of them is a finding, some will look like one.",
-        fold=f"Exploratory: the other {len(others)} measures against finetuning",
-    )
+    return " ".join([*moved, closing(found)]).strip()
 
 
-def title(quantity: Quantity) -> str:
-    """What a quantity is, in a sentence."""
-    values = list(quantity.by_minimum.values())
-    return values[-1].words
+def lines(study: Study) -> list[str]:
+    """The answer as it is printed on the terminal."""
+    if study.found:
+        rows = [row for ladder in study.found.ladders for row in in_lines(ladder)]
+        return [answer(study), grounds(study.found), *(f"  {row}" for row in rows)]
+    if not study.tests:
+        return []
+    found = correlations.findings(study)
+    return [answer(study), *(f"  {outcome}: {text}" for outcome, text in found.items())]
+
+
+def in_lines(ladder: ladders.Ladder) -> Iterator[str]:
+    """What one ladder shows, for the terminal: what it moved, then a line an outcome."""
+    moved = "; ".join(became(ladder)) or "moved no measure of robustness that is known"
+    yield f"{ladder.name}, {ladder.rungs[0]} to {ladder.rungs[-1]}: {moved}"
+    for row in ladder.outcomes:
+        p = f", Holm p = {row.holm:.2g}" if not row.along.change.why else ""
+        why = f" ({row.why})" if row.why else ""
+        yield f"  {row.outcome.words}: {row.words}{why}; change {change_of(row)}{p}"
+
+
+def opening(found: ladders.Findings) -> str:
+    """A word or two, where all ladders together bear them."""
+    alike, apart = agreed(found, ITSELF), agreed(found, KNOB)
+    if alike:
+        return "Yes." if is_better(alike[0]) else "No, the other way round."
+    if apart:
+        return "It depends on how they become more robust."
+    told = [first(ladder).verdict for ladder in found.ladders if ladder.moved]
+    if set(told) == {NO_MORE}:
+        return "No."
+    return "" if {RISES, FALLS} & set(told) else "These data cannot tell."
+
+
+def agreed(found: ladders.Findings, verdict: str) -> list[ladders.Agreement]:
+    """What two ladders say together of the first outcome, where it is `verdict`."""
+    rows = [row for row in found.agreements if row.outcome == FIRST.key]
+    refuted = {row.measure for row in rows if row.verdict == KNOB}
+    return [
+        row
+        for row in rows
+        if row.verdict == verdict and (verdict == KNOB or row.measure not in refuted)
+    ]
+
+
+def is_better(row: ladders.Agreement) -> bool:
+    """Whether finetuning becomes better where minima become more robust."""
+    (measure,) = [each for each in ladders.MEASURES if each.key == row.measure]
+    rises = (row.per_unit[0].mean > 0) == measure.more_is_robust
+    return rises == FIRST.more_is_better
+
+
+def first(ladder: ladders.Ladder) -> ladders.Followed:
+    """The outcome that the sentences on top are about."""
+    (row,) = [row for row in ladder.outcomes if row.outcome == FIRST]
+    return row
+
+
+def along(ladder: ladders.Ladder) -> str:
+    """What one ladder shows, in a sentence."""
+    row, start = first(ladder), f"Along {ladder.name}"
+    rungs, seeds = len(ladder.rungs), len(row.along.seeds)
+    if rungs < LEAST_RUNGS or seeds < LEAST_SEEDS:
+        return (
+            f"{start} there are {rungs} rungs x {seeds} seeds, too few for a verdict: it takes "
+            f"{LEAST_RUNGS} x {LEAST_SEEDS}."
+        )
+    if not ladder.moved:
+        return f"{start} no measure of robustness is known to have moved: it says nothing."
+    ways = {measure.words for measure in ladder.measures if measure.moved}
+    who = f"{ways.pop()} minima" if len(ways) == 1 else "minima of another robustness"
+    return f"{start} {who} {followed(row)}."
+
+
+def became(ladder: ladders.Ladder) -> list[str]:
+    """What minima become along a ladder: more robust to this, less robust to that."""
+    parts = []
+    for words in "more robust", "less robust":
+        against = [row.measure.against for row in ladder.measures if row.words == words]
+        if against:
+            parts.append(f"{words} to {listed(against)}")
+    return parts
+
+
+def followed(row: ladders.Followed) -> str:
+    """What finetuning does with it."""
+    words, change = row.outcome.words, row.along.change
+    if row.verdict in (RISES, FALLS):
+        sign = 1 if row.verdict == RISES else -1
+        low, high = sorted([sign * change.low, sign * change.high])
+        size = row.outcome.size(sign * change.mean, low, high)
+        sure = f"95 % interval, {len(row.along.seeds)} seeds"
+        return f"finetune {row.better}: {words} {row.verdict} by {size} ({sure})"
+    if row.verdict == NO_MORE:
+        return f"finetune alike: {words} changes by {row.words}"
+    return f"may or may not finetune better: these data cannot tell ({row.why})"
+
+
+def closing(found: ladders.Findings) -> str:
+    """Robustness itself, or the knob; nothing where no ladder is followed."""
+    told = {first(ladder).verdict for ladder in found.ladders}
+    alike, apart = (against(agreed(found, verdict)) for verdict in (ITSELF, KNOB))
+    parts = []
+    if alike:
+        parts.append(f"it is robustness itself, to {listed(alike)}, as the ladders agree per unit")
+        if len(alike) > 1:
+            parts.append("which of these, they cannot tell")
+    if apart:
+        parts.append(
+            f"{'it is not' if alike else 'it is the knob, not'} robustness to {listed(apart)}: per "
+            "unit of it the ladders differ"
+        )
+    if alone := moved_alone(found):
+        parts.append(
+            f"whether it is robustness to {listed(alone)}, which one ladder alone moved, "
+            "they cannot tell"
+        )
+    if alike or apart:
+        return f"{capitalized('; '.join(parts))}."
+    if not {RISES, FALLS} & told:
+        return ""
+    if len(found.ladders) == 1:
+        (only,) = found.ladders
+        return (
+            f"One ladder cannot tell whether that is robustness or whatever else {only.name} "
+            "changes."
+        )
+    return "Whether that is robustness itself or the knob, these ladders cannot tell."
+
+
+def moved_alone(found: ladders.Findings) -> list[str]:
+    """What robustness is to, of the measures that one ladder moved alone."""
+    moved = [key for ladder in found.ladders for key in ladder.moved]
+    return [measure.against for measure in ladders.MEASURES if moved.count(measure.key) == 1]
+
+
+def against(rows: list[ladders.Agreement]) -> list[str]:
+    """What robustness is to, of some agreements, each once, in the order of the measures."""
+    keys = {row.measure for row in rows}
+    return [measure.against for measure in ladders.MEASURES if measure.key in keys]
+
+
+def listed(words: list[str]) -> str:
+    """a, b and c."""
+    *most, last = words
+    return f"{', '.join(most)} and {last}" if most else last

@@ -13,8 +13,8 @@ def add(study: Study, page: Page):
     counts = Counter(claim["verdict"] for claim in study.claims)
     page.paragraph(
         f"Of {len(study.claims)} claims {counts['holds']} hold on these data and "
-        f"{counts['does not hold']} do not; of the other {counts['cannot tell']} these data cannot "
-        "tell."
+        f"{counts['does not hold']} do not; of {counts['cannot tell']} these data cannot tell; "
+        f"{counts[claims.NOT_TESTABLE]} are {claims.NOT_TESTABLE}."
     )
     header = ["", "ours [95 %]", "published", "wanted", "is it", "n", "detectable"]
     lines = [line for claim in study.claims for line in claims.lines(claim)]

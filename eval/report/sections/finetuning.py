@@ -19,6 +19,8 @@ def add(study: Study, page: Page):
         place = f"{finetuning.task}/{finetuning.mode}.h5"
         made = f"{place}, {runs} runs a minimum, averaged: {over(results)}."
         add_outcomes(study, page, finetuning, made)
+        if not finetuning.moves:  # a probe: a head alone, fitted and not trained
+            continue
         add_distances(study, page, finetuning, made)
         page.figure(
             f"distance_at_loss_{label}",
@@ -41,13 +43,14 @@ def add_outcomes(study: Study, page: Page, finetuning: Finetuning, made: str):
     results = finetuning.results
     columns = [figures.Column(split, split, split=split) for split in SPLITS]
     target = results[0].attrs["target"]
-    page.figure(
-        f"finetune_{finetuning.label}",
-        figures.curves(results, columns, study.style, target=target),
-        f"Eval mode. {made}",
-        results,
-        SPLITS,
-    )
+    if finetuning.moves:
+        page.figure(
+            f"finetune_{finetuning.label}",
+            figures.curves(results, columns, study.style, target=target),
+            f"Eval mode; a point alone: measured at the end alone. {made}",
+            results,
+            SPLITS,
+        )
     values = study.values.where(**finetuning.fields | {"statistic": ["", "std"]}, name="accuracy")
     spread = values.where(split="test", statistic="std")
     train = values.where(split="train", statistic="")

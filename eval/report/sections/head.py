@@ -1,35 +1,31 @@
-"""The top of the page: what it is made from, and what to know before trusting it."""
+"""What was run, and what to know before trusting the answer."""
 
 from eval.report.page import Page
-from eval.report.results import grouped
 from eval.report.study import Study
 
 
 def add(study: Study, page: Page):
-    """Profile, data, sizes, devices, code; then a warning for each caution."""
-    results = study.results
-    sizes = {
-        f"{result.kind} {key} {result.settings[key]}"
-        for result in results
-        for key in ("epochs", "images")
-        if key in result.settings
-    }
-    code, commit = (
-        ", ".join(sorted({result.attrs[key] for result in results})) for key in ("code", "commit")
-    )
-    page.lead(
-        f"Profile {study.profile}: {study.packs}; {'; '.join(sorted(sizes))}. "
-        f"{devices(study)}; commit {commit}; code {code}.",
-        "soft",
-    )
+    """Profile, images and sizes in a line; what is to be known; a warning for each caution."""
+    page.lead(what_was_run(study), "soft")
+    for text in study.said:
+        page.lead(text, "soft")
     for note in study.notes:
         page.lead(note, "warning")
 
 
-def devices(study: Study) -> str:
-    """What ran on which device."""
-    used = dict.fromkeys((result.attrs["device"], result.kind) for result in study.results)
-    return "; ".join(
-        f"{', '.join(kind for _, kind in kinds)} on {device}"
-        for device, kinds in grouped(used, lambda pair: pair[0]).items()
-    )
+def what_was_run(study: Study) -> str:
+    """Images, settings, seeds and runs."""
+    seeds = study.minima["seed"].nunique()
+    counts = [counted(len(study.members), "setting"), counted(seeds, "seed")]
+    words = f"{counted(len(study.minima), 'minim')} ({' x '.join(counts)})"
+    if study.asked:
+        runs = {len(result.data["epochs_to_target"]) for result in study.asked.results}
+        many = " or ".join(counted(count, "run") for count in sorted(runs))
+        words += f", each finetuned in {many} ({study.asked.mode} on {study.asked.task})"
+    return f"Profile {study.profile}: {study.packs}; {words}."
+
+
+def counted(count: int, word: str) -> str:
+    """1 seed, 2 seeds; 1 minimum, 2 minima."""
+    one, many = ("um", "a") if word == "minim" else ("", "s")
+    return f"{count} {word}{one if count == 1 else many}"

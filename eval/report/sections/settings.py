@@ -5,6 +5,8 @@ from eval.report.page import Page
 from eval.report.study import Finetuning, Study, over
 from eval.report.table import MEASURED
 
+ACCURACY = {"split": "test", "name": "accuracy"}
+
 
 def add(study: Study, page: Page):
     """A column a setting, a line a measure; then the differences between settings."""
@@ -13,7 +15,8 @@ def add(study: Study, page: Page):
     page.table(
         lines(study),
         f"The {over(made)}; a minimum counts once, with the mean of its runs (of epochs: their "
-        "median). Accuracy: averaged over the levels; kept: that, divided by clean accuracy.",
+        "median). Accuracy: averaged over the levels, BatchNorm "
+        f"{verdicts.batchnorm(study.values)}; kept: that, divided by clean accuracy.",
     )
     page.table(
         verdicts.differences(study.values, study.asked),
@@ -34,7 +37,9 @@ def lines(study: Study) -> list[list[str]]:
 
 def robustness(study: Study) -> cells.Columns:
     """Accuracy on clean images, what perturbations leave of it, and accuracy under them."""
-    test = study.values.where(**MEASURED, split="test")
+    clean = study.values.where(**MEASURED, source="clean", split="test", name="accuracy")
+    batchnorm = {"batchnorm": verdicts.batchnorm(study.values)}
+    test = study.values.where(**MEASURED | batchnorm, split="test")
     kept, absolute = [], []
     for measurement, groups in study.measured.items():
         values = test.where(source=measurement)
@@ -45,8 +50,7 @@ def robustness(study: Study) -> cells.Columns:
                 (absolute, "accuracy", "accuracy"),
             ):
                 columns.append((f"{title}: {words}", cells.by_minimum(values.where(name=name))))
-    clean = cells.by_minimum(test.where(source="clean", name="accuracy"))
-    return [("clean test accuracy", clean), *kept, *absolute]
+    return [("clean test accuracy", cells.by_minimum(clean)), *kept, *absolute]
 
 
 def outcomes(study: Study, finetuning: Finetuning) -> cells.Columns:
@@ -54,14 +58,10 @@ def outcomes(study: Study, finetuning: Finetuning) -> cells.Columns:
     target = finetuning.results[0].attrs["target"]
     values = study.values.where(**finetuning.fields)
     which = f", {finetuning.label}" if len(study.finetunings) > 1 else ""
-    return [
-        (title, cells.by_minimum(values.where(**fields)))
-        for title, fields in (
-            (
-                f"test accuracy ({finetuning.label} finetuning)",
-                {"split": "test", "name": "accuracy"},
-            ),
+    shown = [(f"test accuracy ({finetuning.label} finetuning)", ACCURACY)]
+    if finetuning.moves:
+        shown += [
             (f"epochs (to {target:.0%} on train{which})", {"name": "epochs_to_target"}),
             (f"distance (/ start's norm{which})", {"name": "distance_relative", "part": "all"}),
-        )
-    ]
+        ]
+    return [(title, cells.by_minimum(values.where(**fields))) for title, fields in shown]
