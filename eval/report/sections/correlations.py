@@ -2,6 +2,8 @@
 advance. Where a study has no ladders, they are its answer.
 """
 
+import re
+
 import numpy as np
 
 from eval.report import figures, statistics, verdicts
@@ -107,6 +109,6 @@ def exploratory(study: Study, page: Page):
 
 
 def title(quantity: Quantity) -> str:
-    """What a quantity is, in a sentence."""
-    values = list(quantity.by_minimum.values())
-    return values[-1].words
+    """What a quantity is, in a sentence; what infinity means is for who reads numbers."""
+    *_, value = quantity.by_minimum.values()
+    return re.sub(r" \(inf: [^)]*\)", "", value.words)
