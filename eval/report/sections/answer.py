@@ -48,7 +48,8 @@ def lines(study: Study) -> list[str]:
     """The answer as it is printed on the terminal."""
     if study.found:
         rows = [row for ladder in study.found.ladders for row in in_lines(ladder)]
-        return [answer(study), grounds(study.found), *(f"  {row}" for row in rows)]
+        words = answer(study), grounds(study.found)
+        return [text for text in words if text] + [f"  {row}" for row in rows]
     if not study.tests:
         return []
     found = correlations.findings(study)
@@ -57,7 +58,7 @@ def lines(study: Study) -> list[str]:
 
 def in_lines(ladder: ladders.Ladder) -> Iterator[str]:
     """What one ladder shows, for the terminal: what it moved, then a line an outcome."""
-    moved = "; ".join(became(ladder)) or "moved no measure of robustness that is known"
+    moved = "; ".join(became(ladder)) or "no measure of robustness is known to have moved"
     yield f"{ladder.name}, {ladder.rungs[0]} to {ladder.rungs[-1]}: {moved}"
     for row in ladder.outcomes:
         p = f", Holm p = {row.holm:.2g}" if not row.along.change.why else ""

@@ -38,8 +38,7 @@ def add_ladder(page: Page, ladder: Ladder):
     page.table(
         by_rung(ladder),
         f"{ladder.name}: means over the seeds that have every rung. Change: from the first rung to "
-        "the last along each seed's straight line [Student's 95 % interval]. Train loss and clean "
-        "accuracy: BatchNorm recomputed where the study has that.",
+        f"the last along each seed's straight line [Student's 95 % interval]. {under(ladder)}",
     )
     page.table(
         checks(ladder),
@@ -48,6 +47,18 @@ def add_ladder(page: Page, ladder: Ladder):
         "covariate does not change, and its share along the rungs; description. Reliability: "
         f"split-half, within seeds; below {reliability.LEAST} a measure is not said to have moved.",
         fold=f"{ladder.name}: how sure each of these is",
+    )
+
+
+def under(ladder: Ladder) -> str:
+    """Under which statistics of BatchNorm the measures were taken, in a sentence."""
+    kinds = {row.batchnorm for row in ladder.measures}
+    if len(kinds) == 1:
+        return f"Measured under {kinds.pop()} statistics of BatchNorm."
+    stored = [row.measure.against for row in ladder.measures if row.batchnorm == "stored"]
+    return (
+        "Measured under recomputed statistics of BatchNorm; robustness to "
+        f"{', '.join(stored)} under stored ones, because the study has no other."
     )
 
 
@@ -60,10 +71,10 @@ def by_rung(ladder: Ladder) -> Iterator[list]:
     yield ["Did the knob move robustness?"]
     for row in ladder.measures:
         yield [
-            f"{row.measure.words}, BatchNorm {row.batchnorm}",
+            row.measure.words,
             *map(cells.number, row.along.by_rung),
             sized(row.along.change),
-            with_reason(row.words, row.why),
+            row.words,
             len(row.along.seeds),
         ]
     yield ["Did finetuning follow?"]
@@ -74,14 +85,9 @@ def by_rung(ladder: Ladder) -> Iterator[list]:
             f"{row.outcome.words}{of_mean}{never}",
             *map(cells.number, row.along.by_rung),
             change_of(row),
-            with_reason(row.words, row.why),
+            row.words,
             len(row.along.seeds),
         ]
-
-
-def with_reason(words: str, why: str) -> str:
-    """A verdict, and why it is none."""
-    return f"{words}: {why}" if why else words
 
 
 def checks(ladder: Ladder) -> Iterator[list]:
@@ -89,6 +95,8 @@ def checks(ladder: Ladder) -> Iterator[list]:
     covariates = list(ladders.COVARIATES)
     yield [
         "",
+        "verdict",
+        "why these data cannot tell",
         "p",
         "Holm p",
         "permuted p",
@@ -103,11 +111,20 @@ def checks(ladder: Ladder) -> Iterator[list]:
     ]
     for row in ladder.measures:
         common = in_common(row.along, "–")
-        yield [capitalized(row.measure.against), *common, number(row.reliability), *["–"] * 5]
+        said = row.words, row.why or "–"
+        yield [
+            capitalized(row.measure.against),
+            *said,
+            *common,
+            number(row.reliability),
+            *["–"] * 5,
+        ]
     for row in ladder.outcomes:
         size = row.outcome.size
         yield [
             capitalized(row.outcome.words),
+            row.words,
+            row.why or "–",
             *in_common(row.along, p_value(row.holm), row),
             "–",
             size(row.detectable) if np.isfinite(row.detectable) else "–",
@@ -201,7 +218,7 @@ def agreements(rows: Sequence[ladders.Agreement]) -> Iterator[list]:
                 " and ".join(row.ladders),
                 *map(sized, row.per_unit),
                 sized(row.difference),
-                with_reason(row.verdict, row.why),
+                f"{row.verdict}: {row.why}" if row.why else row.verdict,
                 len(row.seeds),
             ]
 
