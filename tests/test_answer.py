@@ -107,6 +107,7 @@ def finetuning(path, truth, mode, **whose):
     else:
         source = truth["clean"] - np.array([0, truth["forgetting"]])
         data["source/accuracy_recomputed"] = source.clip(0) * np.ones((runs, 2))
+        data["source/epoch"] = np.array([0, epochs]) * np.ones((runs, 2), int)
     attrs = {"task": "digits", "mode": mode, "mode_setting": mode, "target": 0.95}
     return write(path, data, kind="finetune", **attrs, **whose)
 
@@ -205,18 +206,22 @@ def test_the_tables_of_ladders_say_what_moved_and_how_sure(two):
     assert [float(cell) for cell in train[1:5]] == pytest.approx(TRUTH["train loss"][0], rel=0.1)
     by_lr, by_noise, *_ = found("loss gained under weight noise (train, nats, mean over sigma 0")
     assert by_lr[-2:] == ["more robust", "4"] and by_noise[-2:] == ["cannot tell", "4"]
-    assert (
-        found("Weight noise")[1][2] == "its interval holds 0, or does so without one of the seeds"
-    )
     assert "Measured under recomputed statistics of BatchNorm." in section
     finetuned, *_ = found("test accuracy after finetuning")
     assert finetuned[-2:] == ["rises", "4"]
-    head = next(row for row in rows if "permuted p" in row)
-    checked = dict(zip(head, found("Gaussian noise")[0]))
-    assert checked["reliability"] == "1.00" and checked["margin"] == "–"
-    checked = dict(zip(head, found("Test accuracy after finetuning")[0]))
-    assert checked["margin"] == "6 points" and checked["p"] == "< 0.001"
-    assert re.fullmatch(r"4\S+ points to 4\S+ points", checked["without one seed"])
+    quantities = next(row for row in rows if row[:2] == ["", "Gaussian noise"])
+
+    def checked(which, quantity):
+        """The cells of either ladder."""
+        return [row[quantities.index(quantity)] for row in rows if row[0] == which]
+
+    assert checked("reliability", "Gaussian noise") == ["1.00", "1.00"]
+    assert checked("margin", "Gaussian noise") == ["–", "–"]
+    assert checked("why these data cannot tell", "Weight noise")[1].startswith("its interval holds")
+    accuracy = "Test accuracy after finetuning"
+    assert checked("margin", accuracy) == ["6 points"] * 2
+    assert checked("p", accuracy)[0] == "< 0.001"
+    assert re.fullmatch(r"4\S+ points to 4\S+ points", checked("without one seed", accuracy)[0])
     per_unit, *_ = [row for row in rows if row[1:2] == ["lr and noise"] and "the knob" in row[5]]
     assert per_unit[0].startswith("loss gained under Gaussian noise")
     probes = found("probe")

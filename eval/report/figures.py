@@ -298,7 +298,7 @@ def ladders(rows: dict[str, list[Climb]]) -> Figure:
 
 def climb(panel: Climb) -> Figure:
     """One panel alone, as wide as the words above it on a page."""
-    figure = Figure((1.6, 1.15), layout="constrained")
+    figure = Figure((1.4, 1.05), layout="constrained")
     _draw_climb(figure.subplots(), panel)
     figure.get_layout_engine().execute(figure)
     figure.set_layout_engine(None)

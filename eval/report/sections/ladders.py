@@ -41,7 +41,7 @@ def add_ladder(page: Page, ladder: Ladder):
         f"the last along each seed's straight line [Student's 95 % interval]. {under(ladder)}",
     )
     page.table(
-        checks(ladder),
+        cells.turned(checks(ladder)),
         "Without one seed: the least and the largest change when each seed is left out. Detectable "
         "and smallest margin: sizes, no verdicts. Given: what remains of the change where the "
         "covariate does not change, and its share along the rungs; description. Reliability: "
@@ -91,7 +91,7 @@ def by_rung(ladder: Ladder) -> Iterator[list]:
 
 
 def checks(ladder: Ladder) -> Iterator[list]:
-    """Lines of a table: what stands beside each verdict."""
+    """Columns of a table: what stands beside each verdict."""
     covariates = list(ladders.COVARIATES)
     yield [
         "",
@@ -135,7 +135,7 @@ def checks(ladder: Ladder) -> Iterator[list]:
 
 
 def in_common(along: Along, holm: str, row: Followed | None = None) -> list[str]:
-    """Cells that measures and outcomes both have; `row`: of an outcome, which has a unit."""
+    """What measures and outcomes both have, in cells; `row`: of an outcome, which has a unit."""
     means = [each.mean for each in along.without.values()]
     least_and_most = [min(means), max(means)] if np.isfinite(means).all() and means else []
     if row:
@@ -149,7 +149,7 @@ def in_common(along: Along, holm: str, row: Followed | None = None) -> list[str]
     return [
         "–" if change.why else p_value(change.p),
         holm if not change.why else "–",
-        number(along.permuted),
+        p_value(along.permuted),
         bend,
         without or "–",
         left_out or "none",
