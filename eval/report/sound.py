@@ -208,7 +208,7 @@ def of_a_run(result, name: PurePosixPath) -> list[Shape]:
     if folder == "final":
         return [()]
     if folder == "source":
-        return [(*runs, 2)]  # before and after
+        return [(*runs, *np.shape(result.data.get("source/epoch", 0))[1:])]  # a column an epoch
     return [(*runs, *epoch)] if folder in CURVES else []
 
 
