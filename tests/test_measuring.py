@@ -132,6 +132,22 @@ def keywords(name):
     return {"pgd": {"steps": 2}, "corruptions": {"repeat": "shot_noise"}}.get(name, {})
 
 
+def test_a_split_and_a_batchnorm_may_be_asked_for(pack_file, minimum, tmp_path, monkeypatch):
+    where = ["--data", pack_file, "--minimum", minimum, *SIZES]
+    flags = ["--fgsm-levels", "0,0.1", "clean", "fgsm"]
+    wholes, parts = tmp_path / "wholes.h5", tmp_path / "parts.h5"
+    run(monkeypatch, "eval.battery", *where, "--out", wholes, "--batchnorm", "both", *flags)
+    asked = ["--batchnorm", "recomputed", "--fgsm-split", "test"]
+    run(monkeypatch, "eval.battery", *where, "--out", parts, *asked, *flags)
+    with files.read(wholes) as whole, files.read(parts) as part:
+        assert set(whole) == {"clean", "clean_recomputed", "fgsm", "fgsm_recomputed"}
+        assert set(part) == {"clean", "clean_recomputed", "fgsm_recomputed"}
+        assert set(part["fgsm_recomputed"]) == {"levels", "test", "summary"}
+        ours, theirs = (file["fgsm_recomputed/test/loss"][()] for file in (part, whole))
+        assert np.array_equal(ours, theirs)
+        assert not np.array_equal(ours, whole["fgsm/test/loss"][()])
+
+
 @pytest.mark.parametrize("name", [name for name in INPUTS if name != "corruptions"])
 def test_what_is_skipped_at_level_0_would_change_nothing(name, pack, bench):
     images, labels = pack.batch(pack.indices("test"))

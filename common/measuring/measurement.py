@@ -99,15 +99,17 @@ class Measurement:
         return "inputs" if self.levels else "scalar"
 
     def as_asked(self, args) -> "Measurement":
-        """This measurement with the levels, repeats and options of the command line; where it has
-        levels above 0, also under the treatments of BatchNorm that --batchnorm names.
+        """This measurement with the levels, repeats, split and options of the command line; where
+        it has levels above 0, also under the treatments of BatchNorm that --batchnorm names.
         """
         given = vars(args)
         levels = given.get(f"{self.name}_levels", self.levels)
         perturbed = any(level > 0 for level in levels)
+        split = given.get(f"{self.name}_split", "own")
         return replace(
             self,
             levels=levels,
+            splits=self.splits if split == "own" else (split,),
             batchnorm=TREATMENTS.get(args.batchnorm if perturbed else "own", self.batchnorm),
             repeats=given.get(f"{self.name}_repeats", self.repeats),
             options={key: given[f"{self.name}_{key}"] for key in self.option_flags},

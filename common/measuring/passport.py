@@ -19,6 +19,7 @@ from common.images import packs
 from common.measuring import summary, sweep
 from common.measuring.bench import Bench, add_flags
 from common.measuring.measurement import (
+    SPLITS,
     TREATMENTS,
     Group,
     Measurement,
@@ -64,6 +65,13 @@ def parse(doc: str, battery: Sequence[Measurement]):
                 default=measurement.repeats,
                 metavar="N",
                 help="random draws at each level",
+            )
+        if measurement.level:
+            add(
+                f"{flag}-split",
+                choices=["own", *SPLITS],
+                default="own",
+                help="the split on which it runs; own: as its file says, on both mostly",
             )
         for name, (kind, default, words) in measurement.option_flags.items():
             add(f"{flag}-{name}", type=kind, default=default, metavar="N", help=words)
@@ -149,6 +157,7 @@ def settings_of(measurement: Measurement, group: Group, args, bench: Bench) -> d
     shared = ("images", "batchnorm_images", "batch_size", "seed")
     return {
         "levels": measurement.levels,
+        "splits": measurement.splits,
         "repeats": measurement.repeats,
         "batchnorm": group.batchnorm,
         "options": measurement.options,

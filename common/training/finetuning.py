@@ -58,6 +58,14 @@ def parser(doc: str) -> cli.Parser:
         help="the pack that the minimum was trained on: what is forgotten of it is measured before "
         "the first step and after the last",
     )
+    add(
+        "--source-images",
+        type=cli.integer(2),
+        default=forgetting.IMAGES,
+        metavar="N",
+        help="test images of it that are measured, and training images over which BatchNorm's "
+        "statistics are recomputed, stratified",
+    )
     add("--source-every-epoch", action="store_true", help="and after every epoch between them")
     return parser
 
@@ -83,7 +91,7 @@ def runs(args, mode_file: str) -> Iterator[Run]:
     settings |= {"data": pack.fingerprint, "minimum": metadata["sha256"]}
     source = None
     if args.source:
-        source = forgetting.Source(folder, args.source, device)
+        source = forgetting.Source(folder, args.source, device, args.source_images)
         settings["source"] = source.pack.fingerprint
     fingerprint = files.sha256(settings, provenance.source(mode_file, *CODE))
     hardware = devices.describe(device, devices.training_dtype(device, args.precision))

@@ -21,7 +21,7 @@ IMAGES = 2500  # at most: measured, and those over which BatchNorm's statistics 
 class Source:
     """The task that a minimum was trained on, and a copy of the minimum with its own head."""
 
-    def __init__(self, folder: Path, data: str, device: torch.device):
+    def __init__(self, folder: Path, data: str, device: torch.device, images: int = IMAGES):
         self.network, metadata = models.load(folder / "weights.safetensors")
         self.network = self.network.to(device)
         self.pack = packs.load(data, device)
@@ -29,9 +29,10 @@ class Source:
             raise SystemExit(
                 f"--source {data}: {folder} was trained on other images; give its own pack"
             )
-        self.test = self.pack.subset("test", IMAGES)
-        self.train = self.pack.subset("train", IMAGES)
+        self.test = self.pack.subset("test", images)
+        self.train = self.pack.subset("train", images)
         self.head = f"{models.head(self.network)[0]}."
+        self.before = None  # any run's first step: all start from the minimum
 
     def follow(
         self, run: Run, positions: Iterator[loop.Position], every_epoch: bool
@@ -39,8 +40,11 @@ class Source:
         """Yields `positions`; measures before the first step and after the last, or every epoch."""
         for position in positions:
             if position.last and (every_epoch or position.epoch in (0, run.args.epochs)):
+                if position.epoch == 0 and not self.before:
+                    self.before = self.measure(run.model)
+                numbers = self.measure(run.model) if position.epoch else self.before
                 run.curves["source/epoch"].append(position.epoch)
-                for name, value in self.measure(run.model).items():
+                for name, value in numbers.items():
                     run.curves[f"source/{name}"].append(value)
             yield position
 
