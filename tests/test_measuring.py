@@ -17,7 +17,7 @@ import torch
 from conftest import MEASUREMENTS, ROOT, run
 from torch.nn.functional import cross_entropy
 
-from common import provenance, seeds
+from common import files, provenance, seeds
 from common.images import packs
 from common.measuring import comparison, sweep
 from common.measuring import passport as passport_file
