@@ -12,8 +12,8 @@ import pytest
 from conftest import run
 from test_report import MADE_UP, report, training, write
 
+from eval.report import claims, ladders, results, statistics, study
 from eval.report import fixed_in_advance as fixed
-from eval.report import ladders, results, statistics, study
 from eval.report.page import Page
 from eval.report.sections import answer, picture
 from eval.report.sections import ladders as section
@@ -233,6 +233,20 @@ def test_the_tables_of_ladders_say_what_moved_and_how_sure(two):
 def test_no_text_holds_nan_or_inf(two):
     assert not re.findall(r"\b(?:nan|inf)\b", words_of(two.page), re.I)
     assert not re.findall(r'aria-label="[^"]*\b(?:nan|inf)\b', two.page, re.I)
+
+
+@pytest.mark.slow
+def test_claims_are_counted_by_all_their_verdicts(two):
+    told = [claim["verdict"] for claim in two.found["claims"]]
+    numbers = re.search(
+        r"Of (\d+) claims (\d+) hold on these data and (\d+) do not; of (\d+) these data cannot "
+        r"tell; (\d+) are not testable at this size\.",
+        words_of(two.page),
+    )
+    every, *counts = map(int, numbers.groups())
+    verdicts = "holds", "does not hold", "cannot tell", claims.NOT_TESTABLE
+    assert counts == [told.count(verdict) for verdict in verdicts]
+    assert sum(counts) == every == len(told) and counts[-1]
 
 
 @pytest.mark.slow
