@@ -295,6 +295,25 @@ def test_a_step_moves_weights_for_its_gradient_alone(method, flags, captured):
         assert not torch.equal(value.grad, plain.get_parameter(name).grad), name
 
 
+@pytest.mark.parametrize("method", ["sam", "noisy_weights"])
+def test_a_gradient_that_overflows_float16_is_skipped(method, captured):
+    """Infinite gradients, and what SAM makes of them, reach no weight; the scale is halved."""
+    moving, step, _ = captured(method, "--precision", "float16")
+    images, labels = moving.pack.batch(moving.train[:16])
+    before = {name: value.clone() for name, value in moving.model.named_parameters()}
+    scale = 2.0**60
+    moving.scaler._init_scale = scale
+    loss, _ = step(images, labels)
+    assert loss.isfinite() and moving.scaler.get_scale() == scale / 2
+    for name, value in moving.model.named_parameters():
+        assert torch.equal(value, before[name]), name
+    assert moving.model.bn1.running_var.isfinite().all()
+    moving.scaler.update(new_scale=1024.0)
+    step(images, labels)
+    assert not torch.equal(moving.model.conv1.weight, before["conv1.weight"])
+    assert all(value.isfinite().all() for value in moving.model.state_dict().values())
+
+
 def test_weight_noise_is_relative_and_drawn_anew():
     net, generator = models.build("resnet18", 5, seed=0), torch.Generator().manual_seed(0)
     first, second = (noisy_weights.noise(net, 0.2, generator) for _ in range(2))
@@ -675,9 +694,10 @@ def test_a_whole_step_replays_as_one_graph(script, pack_file, minimum, tmp_path,
 
 
 @pytest.mark.slow
-def test_a_compiled_step_is_the_step(pack_file, tmp_path, monkeypatch):
+@pytest.mark.parametrize("method", ["noisy_adam", "sam", "noisy_weights"])
+def test_a_compiled_step_is_the_step(method, pack_file, tmp_path, monkeypatch):
     """Forward and backward through AOTAutograd, as on a GPU, with resume's own names."""
-    plain, _ = train(monkeypatch, "noisy_adam", pack_file, tmp_path / "plain")
+    plain, _ = train(monkeypatch, method, pack_file, tmp_path / "plain")
     fit = loop.fit
 
     def compiled(run, *args, **keywords):
@@ -686,6 +706,6 @@ def test_a_compiled_step_is_the_step(pack_file, tmp_path, monkeypatch):
         fit(run, *args, **keywords)
 
     monkeypatch.setattr(loop, "fit", compiled)
-    curves, saved = train(monkeypatch, "noisy_adam", pack_file, tmp_path / "compiled")
+    curves, saved = train(monkeypatch, method, pack_file, tmp_path / "compiled")
     np.testing.assert_allclose(curves["running/loss"], plain["running/loss"], rtol=1e-3)
     assert set(saved) == set(models.build("resnet18", 5, 0).state_dict())
