@@ -6,7 +6,10 @@ comes from the files named; their kind is read from their contents.
 
 import argparse
 import sys
+import warnings
 from pathlib import Path
+
+import numpy as np
 
 from common import cli
 from eval.report import figures, results
@@ -46,6 +49,15 @@ class Parser(cli.Parser):
 
 def main():
     args = parse()
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        # What is not a number is a dash on the page; a letter that no font has, a box.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        warnings.filterwarnings("ignore", "Glyph")
+        make(args)
+
+
+def make(args):
+    """Writes the report, and shows its answer on the terminal."""
     study = read(args)
     page = Page(args.out, QUESTION)
     for section in (

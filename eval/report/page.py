@@ -28,6 +28,7 @@ TEMPLATES = jinja2.Environment(
 LONG, MIDDLE = 60, 18  # characters of a cell from which it may wrap, at which width
 MANY = 20  # lines of a table that is shown in full
 PIXELS = 4 / 3  # a point
+NO_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")  # control characters
 
 
 class Page:
@@ -179,6 +180,11 @@ def _has_folder(result: Result, group: str) -> bool:
 
 
 def write(path: str | Path, content: str | bytes):
-    """Writes text or bytes to `path`, whole or not at all."""
+    """Writes text or bytes to `path`, whole or not at all.
+
+    Characters that XML and UTF-8 do not have become a replacement character, or a "?".
+    """
+    if isinstance(content, str):
+        content = NO_TEXT.sub("\N{REPLACEMENT CHARACTER}", content).encode(errors="replace")
     with files.atomic(Path(path)) as part:
-        part.write_bytes(content if isinstance(content, bytes) else content.encode())
+        part.write_bytes(content)

@@ -166,9 +166,10 @@ def read(
     results, of_others = _of_what_lies_there(results, packs or {})
     problems += of_others
     results, misplaced = _one_of_each(results)
+    results, contradictory = _of_one_setting(results)
     for path in tuned:
         _collect(path, load_tuned, tried, problems)
-    problems += misplaced
+    problems += misplaced + contradictory
     if problems and not (partial and (results or tried)):
         hint = ["--partial (make report PARTIAL=1) reports the rest"] if results or tried else []
         raise SystemExit("\n".join([*problems, *hint]))
@@ -247,6 +248,25 @@ def _one_of_each(results: list[Result]) -> tuple[list[Result], list[str]]:
             )
         else:
             places.update(dict.fromkeys(keys, result.path))
+            kept.append(result)
+    return kept, problems
+
+
+def _of_one_setting(results: list[Result]) -> tuple[list[Result], list[str]]:
+    """(results, problems): all files of a minimum name one method, setting and seed."""
+    kept, problems, known = [], [], {}
+    for result in results:
+        others = []  # files that say otherwise
+        said = zip(result.methods, result.settings_of_minima, result.seeds)
+        for minimum, whose in zip(result.minima, said):
+            first, path = known.setdefault(minimum, (whose, result.path))
+            if whose != first:
+                others.append(
+                    f"that {minimum} is of {whose[1]} ({whose[0]}), seed {whose[2]}, and {path}"
+                )
+        if others:
+            problems.append(f"{result.path}: says {others[0]} says otherwise; {sound.MEND}")
+        else:
             kept.append(result)
     return kept, problems
 

@@ -24,9 +24,11 @@ NEEDED_ATTRIBUTES = {  # by kind of file
     "finetune": (*OF_EVERY_FILE, "target"),
     "comparison": (*OF_EVERY_FILE, "shared_start", "classes"),
 }
-NEEDED = {  # datasets, by kind of file
+NEEDED = {  # datasets, by kind of file, or by comparison
     "training": ("epoch",),
     "finetune": ("epoch", "epochs_to_target", "train/loss", "distance_relative/all"),
+    "line": ("path/t", "path/train/loss", "path_recomputed/t", "path_recomputed/train/loss"),
+    "distance": ("distance/weights/relative", "distance/batchnorm/relative"),
 }
 CURVES = ("train", "val", "test", "distance", "distance_relative", "path")  # folders of datasets
 
@@ -155,10 +157,12 @@ def check(result):
         for name in TEXTS_OF_A_GROUP
         if name not in attrs
     ]
-    lacking += [f"dataset {name}" for name in NEEDED.get(kind, ()) if name not in result.data]
+    what = result.attrs["comparison"] if kind == "comparison" else kind
+    lacking += [f"dataset {name}" for name in NEEDED.get(what, ()) if name not in result.data]
     if lacking:
         raise SystemExit(f"{path}: has no {lacking[0]}; {MEND}")
-    for name, values in result.data.items():
+    for name in sorted(result.data, key=lambda path: path.count("/")):  # axes come first
+        values = result.data[name]
         wanted = wanted_shapes(result, PurePosixPath(name))
         if wanted and (wrong := wrong_with(PurePosixPath(name).name, np.asarray(values), wanted)):
             raise SystemExit(f"{path}: its {name} {wrong}; {MEND}")
@@ -216,7 +220,8 @@ def of_a_comparison(result, name: PurePosixPath) -> list[Shape]:
     """Of two minima: curves over t; distances, a number each."""
     folder = name.parts[0]
     if folder in ("path", "path_recomputed"):
-        return [_length(result, f"{folder}/t") or ("any",)]
+        points = _length(result, f"{folder}/t")
+        return [points or ("any",)] if name.name == "t" else [points]
     return [()] if folder == "distance" and len(name.parts) == 3 else []
 
 
@@ -235,6 +240,8 @@ def of_a_group(result, name: PurePosixPath) -> list[Shape]:
         return [(*levels, 4)]
     if path[0] in SPLITS and name.name == "accuracy_relative":
         return [levels]
+    if path[0] in SPLITS and name.name in ("accuracy", "loss"):
+        return [(*levels, "any")]
     return [(1,), (*levels, "any")] if path[0] in SPLITS else []
 
 

@@ -187,7 +187,9 @@ def summary_csv(values: Values) -> str:
     out = io.StringIO()
     table.to_csv(out, index=False, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
     for column, meaning in words.items():
-        out.write(f"# {' '.join(f'{column}: {meaning}'.split())}\n")
+        line = " ".join(f"{column}: {meaning}".split())
+        line = re.sub(r'([,;]"*)(?=[=+@-])', r"\1'", line)  # spreadsheets cut it there
+        out.write(f"# {line}\n")
     return out.getvalue()
 
 
