@@ -101,6 +101,40 @@ def test_deterministic_algorithms_give_what_a_cpu_gives_anyway(pack_file, tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("script", ["train.adam", "finetune.full"])
+def test_a_pack_that_is_replaced_while_a_run_trains_stops_it_once(
+    script, pack_file, minimum, tmp_path, monkeypatch, capsys
+):
+    """Nothing of the old images is left for the new ones; the same command goes on with them."""
+    path = shutil.copy(pack_file, tmp_path / "pack.h5")
+    out = tmp_path / ("adam-0" if script == "train.adam" else "full.h5")
+    flags = ["--data", path, "--out", out, *SHORT, "--checkpoint-every", 0]
+    flags += ["--minimum", minimum, "--runs", 1] if script == "finetune.full" else []
+    record, other = loop.record, make_pack(tmp_path / "other.h5", train=80)
+
+    def record_and_replace(run, epoch, began):
+        record(run, epoch, began)
+        if epoch == 1 and other.exists():
+            other.replace(path)
+
+    monkeypatch.setattr(loop, "record", record_and_replace)
+    with pytest.raises(SystemExit) as stopped:
+        run(monkeypatch, script, *flags)
+    assert stopped.value.code == (
+        f"{path}: other images lie there now than this run began with; run make again (or this "
+        "command): it starts over with them"
+    )
+    left = {file.name for file in tmp_path.rglob("*.*") if not file.name.startswith(".")}
+    assert "resume.h5" in "".join(left) and not {"weights.safetensors", "full.h5"} & left
+    run(monkeypatch, script, *flags)
+    said = capsys.readouterr().out
+    assert said.count("starts over: ") == 1 and "data or code changed since" in said
+    fingerprint = packs.load(path, torch.device("cpu")).fingerprint
+    made = out / "training.h5" if script == "train.adam" else out
+    with files.read(made) as file:
+        assert file.attrs["data"] == fingerprint
+
+
 def test_changed_settings_start_over_and_say_so(pack_file, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(pretraining, "finish", lambda run, **attributes: None)
     for flags in ["--lr", "1e-3"], ["--lr", "2e-3"]:

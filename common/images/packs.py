@@ -131,6 +131,20 @@ def load(path: str | Path, device: torch.device, resident: bool | None = None) -
         )
 
 
+def demand_same(path: str | Path, pack: Pack):
+    """SystemExit with one line where another pack than `pack`, which was loaded from `path`, lies
+    there by now: what is made from the old one would be taken for the new one's.
+    """
+    if not Path(path).exists():
+        return
+    with files.read(path, check=False) as file:
+        if file.attrs.get("fingerprint") != pack.fingerprint:
+            raise SystemExit(
+                f"{path}: other images lie there now than this run began with; run make again (or "
+                "this command): it starts over with them"
+            )
+
+
 def room(device: torch.device) -> float:
     """Bytes that a pack may take: half of a GPU's free memory, or half of the machine's memory."""
     if device.type == "cuda":

@@ -59,7 +59,8 @@ def main(doc: str, module: ModuleType):
     if metadata[0]["data"] != pack.fingerprint:
         raise SystemExit(
             f"{folders[0]}: trained on other data than {args.data}; compare minima on the pack "
-            "they were trained on"
+            "they were trained on, or move its weights away and run make again, which trains it on "
+            "this one"
         )
     bench = Bench(copy.deepcopy(a), pack, args)
     options = {key: getattr(args, key) for key in option_flags}

@@ -93,7 +93,7 @@ def main(doc: str, modules: Sequence[ModuleType]):
     if metadata["data"] != pack.fingerprint:
         raise SystemExit(
             f"{folder}: trained on other data than {args.data}; measure it on the pack it was "
-            "trained on"
+            "trained on, or move its weights away and run make again, which trains it on this one"
         )
     bench = Bench(model, pack, args)
     hardware = devices.describe(device, bench.dtype)

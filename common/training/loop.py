@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from common import devices, files, provenance, replay, seeds
-from common.images.packs import Pack
+from common.images.packs import Pack, demand_same
 from common.training import checkpoint, processes
 from common.training.curves import Running
 from common.training.run import Run
@@ -65,7 +65,7 @@ def epochs(
     What the method does when an epoch is over still belongs to that epoch's checkpoint.
     `state`: any object with state_dict and load_state_dict, saved with the run. `before`: also
     pauses, and records the curves, before the first step. Raises SystemExit where the loss or a
-    weight is not finite.
+    weight is not finite, or the pack was replaced meanwhile.
     """
     args, curves = run.args, run.curves
     lr = lr or constant_then_linear(args)
@@ -103,6 +103,7 @@ def epochs(
         processes.average_statistics(run.model, run.share)
         mean_loss, accuracy, finite_steps = running.result(steps)
         refuse_infinity(run, lr, epoch, steps, finite_steps)
+        demand_same(args.data, run.pack)
         curves["running/loss"].append(mean_loss)
         curves["running/accuracy"].append(accuracy)
         curves["lr"].append(run.lr.item())
