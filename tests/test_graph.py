@@ -212,7 +212,10 @@ def test_any_single_file_is_a_target(folder):
         ("THREADS=two", "THREADS=two: not a whole number of 1 or more"),
         ("MORE=maybe", "MORE=maybe: give 1 or yes; nothing, 0 or no is off"),
         ("PROFILE=papr", "PROFILE=papr: no such profile; did you mean paper?"),
-        ("PROFILE=huge", "PROFILE=huge: no such profile; there are demo, paper, small, smoke"),
+        (
+            "PROFILE=huge",
+            "PROFILE=huge: no such profile; there are demo, ladders, paper, small, smoke",
+        ),
         ("TRAIN_smm=--x", "TRAIN_smm: there is no train/smm.py; did you mean TRAIN_sam?"),
         (
             "TASK_digit=glyphs:digits",

@@ -203,7 +203,9 @@ def test_what_measures_compares_and_finetunes_runs_whole_on_rank_0(pack_file, mi
         scripts.append(["common.check", *(str(folder / file) for file in commands)])
         status, said, errors = go(*launch, "-c", SCRIPTS_IN_TURN, json.dumps(scripts))
         # SystemExit is how common.check ends: with 0, as no file is damaged.
-        assert status == 0 and said.count("3 files checked, 0 damaged or foreign") == 1, errors
+        assert status == 0 and said.count("3 of 3 files are whole, 0 damaged or foreign") == 1, (
+            errors
+        )
         assert said.count("adam-0 clean:") == 1 and said.count("run 2/2 epoch 1/1") == 1, said
         assert sorted(path.name for path in folder.iterdir()) == sorted(commands)
     for file in commands:

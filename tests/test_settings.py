@@ -259,9 +259,10 @@ def test_tuning_names_settings_by_their_words(tmp_path, monkeypatch, capsys):
 @pytest.mark.slow
 def test_a_method_that_forgets_to_finish_fails(pack_file, tmp_path):
     source = (ROOT / "train/adam.py").read_text()
-    assert source.count("    pretraining.finish(run)\n") == 1
+    last = "    pretraining.finish(run, gradients=1)\n"
+    assert source.count(last) == 1
     forgetful = tmp_path / "forgetful.py"
-    forgetful.write_text(source.replace("    pretraining.finish(run)\n", ""))
+    forgetful.write_text(source.replace(last, ""))
     command = [sys.executable, "-m", "forgetful", "--data", pack_file, "--out", tmp_path, *SHORT]
     done = subprocess.run(
         list(map(str, command)),
