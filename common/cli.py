@@ -17,7 +17,8 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from pathlib import Path
 
-from common import explain_memory, files, settings
+import common
+from common import files, settings
 
 # What is said beside a setting, never by it: where a run reads and writes, and which of many it is.
 BESIDE_A_SETTING = {
@@ -125,7 +126,7 @@ def _explain(kind, error, trace):
             file=sys.stderr,
         )
     else:
-        explain_memory(kind, error, trace)
+        common.explain_memory(kind, error, trace)
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
