@@ -95,6 +95,8 @@ def auto_pgd(loss, parameters, rho, steps):
                 value.copy_(start + rho * start.abs() * offset)
         current = loss()
         gradient = torch.autograd.grad(current, parameters)
+        if k == 0 and not all(value.isfinite().all() for value in (current, *gradient)):
+            return math.nan  # the sign of what is no number is 0: the search would stand still
         if current.item() > best:
             best, best_point, rises = current.item(), (unit, gradient), rises + 1
         if k in may_halve:

@@ -7,6 +7,7 @@ BatchNorm makes irrelevant. The eigenvalue is the largest in magnitude; its resi
 eigenvalue over images, its direction held fixed; of the trace over random vectors and images.
 """
 
+import math
 import sys
 
 import torch
@@ -67,7 +68,8 @@ def power_iteration(model, parameters, chunks, generator, iterations):
         image, forms = product(model, parameters, chunks, vector)
         before, eigenvalue = eigenvalue, dot(vector, image)
         residual = max(dot(image, image) - eigenvalue**2, 0) ** 0.5
-        if abs(eigenvalue - before) <= TOLERANCE * abs(eigenvalue):
+        settled = abs(eigenvalue - before) <= TOLERANCE * abs(eigenvalue)
+        if settled or not math.isfinite(eigenvalue):
             break
         vector = image
     return eigenvalue, residual, forms

@@ -504,6 +504,16 @@ def test_weights_of_another_network_are_named_before_it_is_built(
         models.load(tmp_path / "w.safetensors")
 
 
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_named(number, minimum, tmp_path):
+    tensors = load_file(minimum / "weights.safetensors")
+    tensors["layer1.0.conv1.weight"].view(-1)[3] = number
+    reseal(minimum / "weights.safetensors", tmp_path / "w.safetensors", tensors)
+    said = r"w.safetensors: 1 of its tensors hold what is no finite number \(the first: layer1.0.co"
+    with pytest.raises(SystemExit, match=said):
+        models.load(tmp_path / "w.safetensors")
+
+
 @pytest.mark.parametrize("what", [b'"image_size":', b'"seed":', b'"data":'])
 def test_a_flipped_bit_in_the_metadata_of_weights_is_found(what, minimum, tmp_path):
     content = bytearray((minimum / "weights.safetensors").read_bytes())

@@ -343,7 +343,7 @@ def test_the_share_of_images_without_a_gradient_stands_beside_an_attack(name, pa
     """Logits so far apart that the loss of some images is below float32's smallest number."""
     net = models.load(minimum / "weights.safetensors")[0]
     usual = measure(make_bench(pack, minimum), name, levels=[0.0, 0.01])
-    assert usual["test/without_gradient"] == [0] and not passport_file.without_gradient(usual)
+    assert usual["test/without_gradient"] == [0] and not list(passport_file.cautions(usual))
     for value in net.fc.parameters():
         value.data.mul_(1e5)
     bench = make_bench(pack, minimum, net)
@@ -354,9 +354,62 @@ def test_the_share_of_images_without_a_gradient_stands_beside_an_attack(name, pa
     # Below exp(-104) nothing is left in float32; above 1e-30 something always is.
     assert (losses < 1e-50).double().mean() <= share <= (losses < 1e-30).double().mean()
     assert 0.1 < share < 0.9
-    assert passport_file.without_gradient(sure)["test"] == share
-    line = passport_file.caution("adam-0", name, "test", 0.25)
-    assert line.startswith(f"adam-0 {name}: caution: at 25% of the test images the gradient is ex")
+    *_, line = passport_file.cautions(sure)
+    assert line.startswith(
+        f"at {share:.0%} of the test images the gradient is exactly 0 in float32"
+    )
+
+
+def without_slope(forward):
+    """`forward` of a network, with the same logits and no gradient: sqrt has none at 0."""
+
+    def give(self, images):
+        logits = forward(self, images)
+        return logits + (0 * logits).square().sqrt()
+
+    return give
+
+
+def test_an_attack_whose_gradient_is_no_number_says_that_it_could_not_attack(
+    pack, minimum, monkeypatch
+):
+    """The sign of what is no number is 0: each image is left as it is."""
+    monkeypatch.setattr(models.ResNet18, "forward", without_slope(models.ResNet18.forward))
+    arrays = measure(make_bench(pack, minimum), "fgsm", levels=[0.0, 0.1])
+    (first, second) = passport_file.cautions(arrays)
+    for line, split in (first, "train"), (second, "test"):
+        assert line.startswith(
+            f"at 100% of the {split} images the gradient is exactly 0 in float32"
+        )
+
+
+NO_NUMBERS = {  # of networks whose gradient is not a number
+    "hessian": ["eigenvalue", "eigenvalue_residual", "trace"],
+    "adaptive_sharpness": ["worst"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NO_NUMBERS)
+def test_what_came_to_no_number_is_one_line(
+    name, pack_file, minimum, tmp_path, monkeypatch, capsys
+):
+    """The passport is whole, and the report says what it lacks."""
+    monkeypatch.setattr(models.ResNet18, "forward", without_slope(models.ResNet18.forward))
+    flags = ["--data", pack_file, "--minimum", minimum, "--images", 20, "--batchnorm-images", 20]
+    options = {"hessian": ["--hessian-vectors", 2]}
+    out = tmp_path / "passport.h5"
+    run(monkeypatch, "eval.battery", *flags, *options.get(name, []), "--out", out, name)
+    both = [f"{split}/{word}" for split in ("train", "test") for word in NO_NUMBERS[name]]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        f"adam-0 {name}: caution: {', '.join(both)} came to no finite number: the network, its "
+        "gradient or its second derivative overflows there, or has no value; the report leaves a "
+        "dash"
+    )
+    kept, _, problems = report_results.read([out], [], partial=False)
+    (note,) = [note for note in study.Study(kept, [], []).notes if "no finite number" in note]
+    assert all(f"{name}/{path} of adam-0" in note for path in both) and not problems
 
 
 @pytest.mark.slow
@@ -750,6 +803,9 @@ PERTURBATION = PERTURBS | {"LEVEL": "sigma", "UNITS": "1", "LEVELS": [0.1]}
         ({"measure": None}, "eval/x.py: lacks SOURCE, TITLE"),
         (PERTURBATION | {"LEVELS": [0.2, 0.1]}, "eval/x.py: LEVELS do not ascend"),
         (PERTURBATION | {"REPEATS": 0}, "eval/x.py: REPEATS is 0"),
+        (PERTURBATION | {"LEVELS": []}, "eval/x.py: LEVELS is empty; give one or more"),
+        (PERTURBATION | {"UNITS": 3}, "eval/x.py: UNITS is 3; give text"),
+        (PERTURBATION | {"TITLE": None}, "eval/x.py: TITLE is None; give text"),
     ],
 )
 def test_what_is_wrong_with_a_measurement_is_one_line(names, message):
@@ -769,3 +825,11 @@ def test_a_perturbation_that_skips_a_level_is_one_line(bench):
 
     with pytest.raises(SystemExit, match="gaussian_noise: yielded 1 levels of 2"):
         measure(bench, "gaussian_noise", perturb=lazy, levels=[0.1, 0.2], repeats=1)
+
+
+@pytest.mark.parametrize("given", ["a lot", None, [1, 2], 1j])
+def test_a_measure_that_gives_no_number_is_named(given, bench):
+    measurement = replace(RESOLVED["clean"], measure=lambda *_: {"x": given}, levels=())
+    (group, *_) = groups(measurement, bench.model)
+    with pytest.raises(SystemExit, match="clean.py: measure gives x as .*; give a number"):
+        sweep.measure_group(bench, measurement, group)

@@ -98,6 +98,19 @@ def test_variance_of_few_repeats_is_not_too_small():
     assert variances.mean() == pytest.approx(1 / 2, rel=0.05)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_loss_may_be_infinite_and_its_other_resamples_are_not():
+    """As of a network that overflows at one image; a resample without it has a finite mean."""
+    loss = np.full((2, 1, 8), 0.5)
+    loss[1, 0, 3] = np.inf
+    result = summary.summarise([0, 1], loss, loss < 1, loss[0, 0], loss[0, 0] < 1)
+    np.testing.assert_allclose(result["loss"], [[0.5] * 3, [np.inf, 0.5, np.inf]])
+    np.testing.assert_allclose(result["mean_loss_change"], [np.inf, 0, np.inf])
+    loss[1, 0, 3] = np.nan
+    result = summary.summarise([0, 1], loss, loss < 1, loss[0, 0], loss[0, 0] < 1)
+    assert np.isnan(result["loss"][1]).all() and np.isfinite(result["loss"][0]).all()
+
+
 def test_two_way_standard_error():
     rng = np.random.default_rng(4)
     errors, means = [], []

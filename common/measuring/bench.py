@@ -134,7 +134,7 @@ class Bench:
         return self._clean[statistics]
 
     def without_gradient(self, statistics: str) -> dict[str, float]:
-        """{split: share of the images at which the gradient of the loss is exactly 0}.
+        """{split: share of the images at which the gradient of the loss is 0 or no number}.
 
         An attack that follows it leaves those as they are, however large it may be: the loss of a
         network that is sure enough has gradients below float32's smallest number. `statistics` as
@@ -154,7 +154,8 @@ class Bench:
             # The sum over images: each image's gradient is its own.
             loss = cross_entropy(self.folded(images), labels, reduction="sum")
             (gradient,) = torch.autograd.grad(loss, images)
-            count += (gradient == 0).flatten(1).all(1).sum().item()
+            lacking = (gradient == 0) | gradient.isnan()
+            count += lacking.flatten(1).all(1).sum().item()
         return count / len(self.splits[split])
 
     @torch.no_grad()

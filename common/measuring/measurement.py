@@ -140,7 +140,12 @@ def resolve(module: ModuleType) -> Measurement:
         needed |= {"LEVEL", "UNITS", "LEVELS"}
     if missing := sorted(needed - set(names)):
         raise SystemExit(f"{module.__file__}: lacks {', '.join(missing)}; add it beside the others")
+    for name in ("TITLE", "SOURCE", "LEVEL", "UNITS"):
+        if not isinstance(names.get(name, ""), str):
+            raise SystemExit(f"{module.__file__}: {name} is {names[name]!r}; give text")
     levels = names.get("LEVELS", ())
+    if "LEVELS" in names and not len(levels):
+        raise SystemExit(f"{module.__file__}: LEVELS is empty; give one or more")
     if any(low >= high for low, high in zip(levels, levels[1:])):
         raise SystemExit(f"{module.__file__}: LEVELS do not ascend")
     repeats = names.get("REPEATS", 1)

@@ -6,7 +6,7 @@ taken over if nothing changed that its numbers depend on.
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import monotonic
 from types import ModuleType
@@ -128,28 +128,27 @@ def main(doc: str, modules: Sequence[ModuleType]):
             done[group.name] = attributes, arrays
             write(unfinished, root, done)
             print(f"{minimum} {group.name}: {seconds:.1f} s", flush=True)
-            for split, share in without_gradient(arrays).items():
-                print(caution(minimum, group.name, split, share), file=sys.stderr)
+            for caution in cautions(arrays):
+                print(f"{minimum} {group.name}: caution: {caution}", file=sys.stderr)
     write(unfinished, root, done)
     files.replace(unfinished, out)
 
 
-def without_gradient(arrays: dict[str, np.ndarray]) -> dict[str, float]:
-    """{split: share of images without a gradient} of a group where it is not small."""
-    shares = {
-        path.partition("/")[0]: values[0]
-        for path, values in arrays.items()
-        if path.endswith("/without_gradient")
-    }
-    return {split: share for split, share in shares.items() if share > SMALL_SHARE}
-
-
-def caution(minimum: str, group: str, split: str, share: float) -> str:
-    """One line on an attack that could not attack."""
-    return (
-        f"{minimum} {group}: caution: at {share:.0%} of the {split} images the gradient is exactly "
-        "0 in float32; the attack leaves them as they are, and its accuracy says nothing about them"
-    )
+def cautions(arrays: dict[str, np.ndarray]) -> Iterator[str]:
+    """Yields a line for each thing that the numbers of a group cannot say."""
+    for path, values in arrays.items():
+        if path.endswith("/without_gradient") and values[0] > SMALL_SHARE:
+            split = path.partition("/")[0]
+            yield (
+                f"at {values[0]:.0%} of the {split} images the gradient is exactly 0 in float32, "
+                "or not a number; the attack leaves them as they are, and its accuracy says "
+                "nothing about them"
+            )
+    if undefined := summary.undefined(arrays):
+        yield (
+            f"{', '.join(undefined)} came to no finite number: the network, its gradient or its "
+            "second derivative overflows there, or has no value; the report leaves a dash"
+        )
 
 
 def settings_of(measurement: Measurement, group: Group, args, bench: Bench) -> dict:

@@ -42,7 +42,7 @@ def summarise(
     clean_accuracy = resample(clean_correct[None, None])[0]
     with np.errstate(divide="ignore", invalid="ignore"):
         relative = accuracy / clean_accuracy
-    change = loss - clean_loss
+        change = loss - clean_loss
     curves = {
         "accuracy": accuracy,
         "accuracy_relative": relative,
@@ -77,9 +77,21 @@ def bootstrap_weights(count: int, what: str) -> np.ndarray:
 
 def resample(values: np.ndarray) -> np.ndarray:
     """Means over repeats and images of `values` (L, R, N): (L, B)."""
+    values = values.astype(np.float64)
+    means = _weighted(np.nan_to_num(values, posinf=0, neginf=0, nan=0))
+    infinite = np.isinf(values)
+    if infinite.any():  # of a network that overflows; weight 0 times inf is 0 here
+        means[_weighted(infinite.astype(float)) > 0] = np.inf
+    if np.isnan(values).any():
+        means[np.isnan(values).any((1, 2))] = np.nan
+    return means
+
+
+def _weighted(values: np.ndarray) -> np.ndarray:
+    """Means (L, B) of finite `values` (L, R, N)."""
     repeats = bootstrap_weights(values.shape[1], "repeats")
     images = bootstrap_weights(values.shape[2], "images")
-    return np.einsum("lrb,br->lb", values.astype(np.float64) @ images.T, repeats)
+    return np.einsum("lrb,br->lb", values @ images.T, repeats)
 
 
 def interval(samples: np.ndarray) -> np.ndarray:
@@ -106,6 +118,22 @@ def first_crossing(levels: np.ndarray, curves: np.ndarray, target: float) -> np.
     crossing = levels[before] + fraction * (levels[after] - levels[before])
     never = np.where(np.isnan(curves).any(0), np.nan, np.inf)
     return np.where(above.any(0), crossing, never)
+
+
+def undefined(arrays: dict[str, np.ndarray]) -> list[str]:
+    """The paths of a group's datasets that should hold numbers, and hold none.
+
+    A scalar is to be finite, but for a standard error, which one image or draw does not have. A
+    loss may be infinite: so it is where a network overflows.
+    """
+    found = []
+    for path, values in arrays.items():
+        if path.endswith("/loss") and not path.startswith("summary/"):
+            odd = np.isnan(values).any()
+        else:
+            odd = values.shape == (1,) and not path.endswith("_se") and not np.isfinite(values[0])
+        found += [path] if odd else []
+    return found
 
 
 def standard_error(values: Sequence[float]) -> float:

@@ -47,7 +47,12 @@ def measure_scalars(bench: Bench, measurement: Measurement, group: Group) -> dic
                 seeds.generator("cpu", bench.seed, measurement.name, split),
                 **measurement.options,
             )
-            arrays |= {f"{split}/{name}": np.array([value]) for name, value in numbers.items()}
+            for name, value in numbers.items():
+                arrays[f"{split}/{name}"] = array = np.array([value])
+                if array.shape != (1,) or array.dtype.kind not in "biuf":
+                    raise SystemExit(
+                        f"{measurement.file}: measure gives {name} as {value!r:.60}; give a number"
+                    )
     return arrays
 
 

@@ -229,6 +229,11 @@ def load(path: str | Path) -> tuple[nn.Module, dict]:
             f"{path}: its tensors are not those of {arch} with {classes} classes; move it away "
             "and run make again"
         )
+    if odd := [name for name, value in state.items() if not value.isfinite().all()]:
+        raise SystemExit(
+            f"{path}: {len(odd)} of its tensors hold what is no finite number (the first: {odd[0]})"
+            "; move it away and run make again"
+        )
     model = build(arch, classes, 0, side)
     whole = model.state_dict()  # with the versions of its modules, for which MNASNet asks
     whole.update(state)

@@ -153,6 +153,7 @@ class Study:
             *self._unfinished(),
             *self._short_of_target(),
             *self._attacks_without_gradient(),
+            *self._without_a_number(),
         ]
 
     @cached_property
@@ -255,8 +256,26 @@ class Study:
         found = [f"{what} {share:.0%}" for what, share in shares.items() if share > SMALL_SHARE]
         if found:
             yield (
-                "The gradient of the loss is exactly 0 in float32 at some images, which an attack "
-                f"then leaves as they are: {some(found, '; ')}. Its accuracy there says nothing."
+                "The gradient of the loss is exactly 0 in float32, or not a number, at some "
+                f"images, which an attack then leaves as they are: {some(found, '; ')}. Its "
+                "accuracy there says nothing."
+            )
+
+    def _without_a_number(self) -> Iterator[str]:
+        """What was measured and came to no number: of scalars, to no finite one."""
+        found = []
+        for result in self.passports:
+            for path, values in result.data.items():
+                if path.endswith("/loss") and "/summary/" not in path:
+                    odd = np.isnan(values).any()
+                else:
+                    odd = values.shape == (1,) and not path.endswith("_se")
+                    odd = odd and not np.isfinite(values[0])
+                found += [f"{path} of {result.minimum}"] if odd else []
+        if found:
+            yield (
+                f"Measured, and no finite number: {some(found, '; ')}. Where one is asked for, "
+                "there is a dash."
             )
 
 
