@@ -180,6 +180,20 @@ def _open(path: Path, contents: str) -> h5py.File:
     return file
 
 
+def read_pack(path: str | Path, check: bool = True) -> h5py.File:
+    """Opens a pack of images, as `read` does; SystemExit with one line where it is none."""
+    file = read(path, check)
+    lacking = [name for name in ("images", "labels", "split") if name not in file]
+    lacking += [name for name in ("classes", "image_size", "fingerprint") if name not in file.attrs]
+    if file.attrs.get("kind") != "pack" or lacking:
+        file.close()
+        why = f" (it lacks {', '.join(lacking)})" if lacking else ""
+        raise SystemExit(
+            f"{path}: not a pack of images{why}; make one with python -m common.images.prepare"
+        )
+    return file
+
+
 def _size_and_digest(path: Path, marked: bool = False) -> tuple[int, str]:
     """Size in bytes and hex sha256 of all that follows the user block.
 

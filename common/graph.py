@@ -43,7 +43,7 @@ ALONE = {"plan", "clean"}
 SCRIPTS = ("train.", "eval.", "finetune.")
 PACKING = ("prepare", "sources", "folders", "pictures")  # of common/images
 PARTIAL = "flags/report-partial"  # the arguments of a report on what is there
-NEEDED = ("torch", "torchvision", "numpy", "h5py", "safetensors")
+NEEDED = ("torch", "torchvision", "numpy", "h5py", "safetensors", "sklearn")
 TEMPORARY = ".temporary.mk"  # of a makefile that make removes as soon as it has read it
 
 

@@ -402,3 +402,19 @@ def test_gpu_sh_tells_that_it_cannot_lock_from_busy(flock, said, tmp_path):
     )
     assert tried.returncode == 1 and tried.stdout == ""
     assert tried.stderr.count("\n") == 1 and said in tried.stderr
+
+
+@pytest.mark.parametrize("lacking", ["images", "split", "labels", "classes", "fingerprint", "kind"])
+def test_a_pack_that_lacks_something_is_named(lacking, pack_file, tmp_path):
+    """As one that somebody wrote by hand, with a fitting seal."""
+    path = tmp_path / "pack.h5"
+    with files.read(pack_file) as whole, files.write(path) as file:
+        for name in set(whole) - {lacking}:
+            whole.copy(name, file)
+        file.attrs.update({name: value for name, value in whole.attrs.items() if name != lacking})
+    with pytest.raises(SystemExit) as refused:
+        packs.load(path, torch.device("cpu"))
+    what = "" if lacking == "kind" else f" (it lacks {lacking})"
+    assert refused.value.code == (
+        f"{path}: not a pack of images{what}; make one with python -m common.images.prepare"
+    )

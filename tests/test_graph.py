@@ -381,7 +381,9 @@ def test_a_study_does_not_lie_in_another(folder):
 def test_an_environment_without_the_requirements_is_one_line(tmp_path, folder):
     python = bare(tmp_path / "bin/python")
     line = refused(f"PYTHON={python}", folder=folder)
-    assert line.startswith(f"PYTHON={python}: lacks torch, torchvision, numpy, h5py, safetensors; ")
+    assert line.startswith(
+        f"PYTHON={python}: lacks torch, torchvision, numpy, h5py, safetensors, sklearn; "
+    )
 
 
 def test_a_report_on_a_part_asks_for_no_lock_and_counts_for_nothing(folder):

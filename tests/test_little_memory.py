@@ -40,6 +40,19 @@ def test_too_little_address_space_for_torch_is_one_line(script):
     assert ended.stderr == SAID.format(script, "failed to map segment")
 
 
+@pytest.mark.parametrize("megabytes", [250, 2930, 3125])
+@pytest.mark.parametrize("script", ["train.adam", "eval.report"])
+def test_where_libraries_abort_or_wait_it_is_one_line_too(script, megabytes):
+    """Which limit suffices depends on the machine: it does, or one line says that it does not."""
+    ended = started(script, megabytes)
+    if ended.returncode == 0:
+        assert ended.stdout.startswith("usage: ") and not ended.stderr
+    else:
+        start, end = SAID.format(script, "|").split("|")
+        assert ended.returncode == 1 and ended.stderr.startswith(start)
+        assert ended.stderr.endswith(end) and ended.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     "raised, words",
     [

@@ -654,6 +654,19 @@ def test_a_comparison_says_what_it_holds_and_where_it_comes_from(compare):
     assert expected | {"fingerprint", "title", "source"} <= set(attrs)
 
 
+@pytest.mark.parametrize(
+    "results, expected",
+    [
+        ({"path/t": [0.0, 1.0], "path/test/loss": [1.0, np.inf]}, []),  # beyond a large barrier
+        ({"path/test/loss": [1.0, np.nan], "path/t": [0.0, 1.0]}, ["path/test/loss"]),
+        ({"distance/layers": {"conv1": 1.0, "fc": np.nan}}, ["distance/layers"]),
+        ({"distance/all/raw": 2}, []),
+    ],
+)
+def test_a_comparison_without_a_number_is_said(results, expected):
+    assert comparison.without_numbers(results) == expected
+
+
 def test_only_minima_of_the_same_task_are_compared(pack_file, minimum, tmp_path, monkeypatch):
     net, metadata = models.load(minimum / "weights.safetensors")
     foreign = tmp_path / "foreign-0"

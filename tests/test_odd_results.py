@@ -202,3 +202,12 @@ def test_descriptions_of_columns_hold_no_cell_that_is_a_formula():
                 assert is_number or not word.startswith(("=", "+", "-", "@", "\t", "\r")), line
     (row,), _ = read_csv(text)
     assert row["x_test_accuracy"] == "-0.5"
+
+
+def test_two_quantities_of_one_column_are_named():
+    """As where a measurement's group ends in a word that another's quantity begins with."""
+    fields = MEASURED | {"source": "x", "split": "", "variant": ""}
+    one = value("a-0", "a", 0, 0.5, fields | {"group": "x_y", "name": "z"})
+    other = value("a-0", "a", 0, 0.6, fields | {"group": "x", "name": "y_z"})
+    with pytest.raises(SystemExit, match="two quantities would be its column x_y_z; name one of"):
+        summary_csv(Values([one, other]))

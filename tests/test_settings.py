@@ -259,7 +259,7 @@ def test_tuning_names_settings_by_their_words(tmp_path, monkeypatch, capsys):
 @pytest.mark.slow
 def test_a_method_that_forgets_to_finish_fails(pack_file, tmp_path):
     source = (ROOT / "train/adam.py").read_text()
-    last = "    pretraining.finish(run, gradients=1)\n"
+    last = "    pretraining.finish(run)\n"
     assert source.count(last) == 1
     forgetful = tmp_path / "forgetful.py"
     forgetful.write_text(source.replace(last, ""))

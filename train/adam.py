@@ -13,7 +13,7 @@ def main():
         return loss, logits
 
     loop.fit(run, step, optimizer)
-    pretraining.finish(run, gradients=1)
+    pretraining.finish(run)
 
 
 if __name__ == "__main__":

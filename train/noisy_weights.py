@@ -34,7 +34,7 @@ def main():
         return loss, logits
 
     loop.fit(run, step, optimizer)
-    pretraining.finish(run, gradients=1)
+    pretraining.finish(run)
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 arXiv 2010.01412); with --adaptive, distances count relative to each weight (ASAM, Kwon et al. 2021,
 arXiv 2102.11600).
 
-The worst point is w + epsilon, epsilon = rho·T²g / |T·g|, where g is the gradient at w. Plain SAM
+The worst point is w + epsilon, epsilon = rho·T²g / |T·g|, where g is the gradient at w. SAM itself
 has T = 1; --adaptive has T = |w| + 0.01 on convolution and linear weights, and 1 on biases and the
 parameters of normalisation. BatchNorm's statistics, loss and accuracy are those at w.
 """

@@ -66,7 +66,7 @@ def main():
     pretraining.save(run, beside="last")
     average.copy_to(run.model)
     batchnorm.recompute(run.model, run.pack, run.train)
-    pretraining.finish(run, averaged=average.count, gradients=1)
+    pretraining.finish(run, averaged=average.count)
 
 
 if __name__ == "__main__":

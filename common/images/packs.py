@@ -108,11 +108,7 @@ def load(path: str | Path, device: torch.device, resident: bool | None = None) -
 
     SystemExit with one line for anything that is not a whole pack: its sha256 is compared first.
     """
-    with files.read(path) as file:
-        if file.attrs.get("kind") != "pack":
-            raise SystemExit(
-                f"{path}: not a pack of images; make one with python -m common.images.prepare"
-            )
+    with files.read_pack(path) as file:
         stored = file["images"]
         if resident is None:
             resident = stored.nbytes <= room(device)
@@ -137,8 +133,8 @@ def demand_same(path: str | Path, pack: Pack):
     """
     if not Path(path).exists():
         return
-    with files.read(path, check=False) as file:
-        if file.attrs.get("fingerprint") != pack.fingerprint:
+    with files.read_pack(path, check=False) as file:
+        if file.attrs["fingerprint"] != pack.fingerprint:
             raise SystemExit(
                 f"{path}: other images lie there now than this run began with; run make again (or "
                 "this command): it starts over with them"

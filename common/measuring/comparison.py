@@ -24,11 +24,13 @@ and it ends in `comparison.main(__doc__, module)`, which does everything else.
 
 import copy
 import json
+import sys
 from pathlib import Path
 from time import monotonic
 from types import ModuleType
 
 import h5py
+import numpy as np
 from torch import nn
 
 from common import cli, devices, files, provenance
@@ -90,7 +92,22 @@ def main(doc: str, module: ModuleType):
         file.attrs.update(attributes)
         write(file, results, module.UNITS, getattr(module, "AXIS", None))
     pair = "--".join(each["minimum"] for each in metadata)
+    if undefined := without_numbers(results):
+        print(
+            f"{pair} {name}: caution: {', '.join(undefined)}: not a number; one of the networks "
+            "overflows there, or has no such layers",
+            file=sys.stderr,
+        )
     print(f"{pair} {name}: {monotonic() - began:.1f} s", flush=True)
+
+
+def without_numbers(results: dict) -> list[str]:
+    """The paths of what `compare` gave that hold NaN."""
+    values = {
+        path: list(value.values()) if isinstance(value, dict) else value
+        for path, value in results.items()
+    }
+    return [path for path, value in values.items() if np.isnan(np.asarray(value, float)).any()]
 
 
 def load_both(folders: list[Path]) -> tuple[list[nn.Module], list[dict]]:

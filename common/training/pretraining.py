@@ -153,10 +153,11 @@ def fields(run: Run, beside: str = "") -> dict:
     }
 
 
-def finish(run: Run, **attributes):
+def finish(run: Run, gradients: int = 1, **attributes):
     """Writes the minimum: training.h5 with curves and final values, then the weights, last.
 
-    `attributes`: what else training.h5 says of the run, such as how many weights were averaged.
+    `gradients`: how many an image took each epoch. `attributes`: what else training.h5 says of the
+    run, such as how many weights were averaged.
     """
     atexit.unregister(_demand_minimum)
     args = run.args
@@ -171,6 +172,7 @@ def finish(run: Run, **attributes):
         split: loop.evaluate(run.model, run.pack, index) for split, index in run.measured.items()
     }
     if processes.first():
+        attributes |= {"gradients": gradients}
         write_training(run, Path(args.out) / "training.h5", final, attributes)
         save(run)
         run.checkpoint.unlink(missing_ok=True)

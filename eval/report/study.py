@@ -321,15 +321,15 @@ def over(results: list[Result]) -> str:
 
 def fingerprint(path: Path) -> str:
     """sha256 of the images of a pack."""
-    with files.read(path, check=False) as file:
+    with files.read_pack(path, check=False) as file:
         return str(file.attrs["fingerprint"])
 
 
 def describe_pack(path: Path) -> str:
     """A pack in words; whoever used it has checked its sum."""
-    with files.read(path, check=False) as file:
+    with files.read_pack(path, check=False) as file:
         train, val, test = np.bincount(file["split"][()], minlength=3)
-        name = Path(str(file.attrs["source"])).name
+        name = Path(str(file.attrs.get("source", path))).name
         classes, size = len(json.loads(file.attrs["classes"])), file.attrs["image_size"]
         twice = file.attrs.get("duplicates", 0)
     also = f", {twice:,} of which are also in train or val" if twice else ""

@@ -178,6 +178,12 @@ def summary_csv(values: Values) -> str:
                 words[f"{column}_{end}"] = f"{value.words}: {end} end of its 95 % interval"
 
     numbers = pd.DataFrame(cells, columns=["minimum", "column", "number"])
+    if (twice := numbers.duplicated(["minimum", "column"])).any():
+        column = numbers["column"][twice].iloc[0]
+        raise SystemExit(
+            f"summary.csv: two quantities would be its column {column}; name one of them otherwise "
+            "in the measurement that writes it"
+        )
     numbers["number"] = numbers["number"].map(_number)
     pivot = numbers.pivot(index="minimum", columns="column", values="number")
     table = values.minima()[list(MINIMUM)].join(pivot, on="minimum")[list(words)]
