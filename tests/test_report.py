@@ -610,12 +610,8 @@ def test_figures_take_the_colour_of_the_text_around(tmp_path):
 def test_images_that_stand_both_in_train_and_test_are_said_in_the_report(tmp_path):
     said = []
     for twice in 0, 3:
-        with files.write(tmp_path / "pack.h5") as file:
-            file["split"] = np.array([0, 0, 1, 2], np.uint8)
-            file.attrs.update(
-                source="/data/x", classes='["a", "b"]', image_size=8, duplicates=twice
-            )
-        said.append(study.describe_pack(tmp_path / "pack.h5"))
+        pack = made_up_pack(tmp_path / "pack.h5", [0, 0, 1, 2], '["a", "b"]', "/data/x", twice)
+        said.append(study.describe_pack(pack))
     assert said == [
         f"x (2 classes at 8 px; 2 train, 1 val, 1 test images{more})"
         for more in ("", ", 3 of which are also in train or val")
@@ -636,6 +632,15 @@ def write(path, data, groups=None, /, **attrs):
         attrs = {"settings": "{}"} | MADE_UP | attrs
         file.attrs.update({name: value for name, value in attrs.items() if value is not None})
     return path
+
+
+def made_up_pack(path, split, classes, source, duplicates=0):
+    """A pack without a pixel."""
+    count = len(split)
+    data = {"images": np.zeros((count, 0, 0, 3), np.uint8), "labels": np.zeros(count, np.int64)}
+    attrs = {"classes": classes, "source": source, "image_size": 8, "duplicates": duplicates}
+    data["split"] = np.array(split, np.uint8)
+    return write(path, data, kind="pack", fingerprint="made up", **attrs)
 
 
 def training(path, val=None, **changes):
@@ -875,9 +880,7 @@ def test_a_long_table_folds_away_and_a_short_one_does_not(tmp_path):
 
 
 def test_a_list_holds_flags_too_and_a_missing_one_is_one_line(tmp_path, monkeypatch, capsys):
-    pack = tmp_path / "a pack.h5"
-    attrs = {"source": "made up images", "classes": '["a"]', "image_size": 8, "fingerprint": "x"}
-    write(pack, {"split": np.array([0, 1, 2], np.uint8)}, **attrs)
+    pack = made_up_pack(tmp_path / "a pack.h5", [0, 1, 2], '["a"]', "made up images")
     tuned = training(tmp_path / "tune" / "adam@lr_1e-2-0" / "training.h5", val=0.9)
     listed, words = tmp_path / "the list", ["--pack", pack, "--tuned", tuned]
     words += [training(tmp_path / "a folder" / "training.h5")]
