@@ -12,6 +12,8 @@ import time
 import pytest
 from test_graph import project
 
+pytestmark = pytest.mark.slow
+
 # Python, but for the project's scripts: they write what make looks at of the files that they name.
 STUB = """#!{python}
 import hashlib, json, os, pathlib, sys

@@ -12,6 +12,8 @@ from conftest import SHORT, make_pack, run
 from common.networks import batchnorm, models
 from common.training import forgetting, loop
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def task(tmp_path_factory):

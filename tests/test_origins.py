@@ -14,6 +14,8 @@ from common import check, files, origins, parts
 from common.networks import models
 from eval.report import results
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def study(tmp_path, pack_file, minimum):
