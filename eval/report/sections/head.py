@@ -16,16 +16,16 @@ def add(study: Study, page: Page):
 def what_was_run(study: Study) -> str:
     """Images, settings, seeds and runs."""
     seeds = study.minima["seed"].nunique()
-    counts = [counted(len(study.members), "setting"), counted(seeds, "seed")]
-    words = f"{counted(len(study.minima), 'minim')} ({' x '.join(counts)})"
+    settings = counted(len(study.members), "setting", "settings")
+    minima = counted(len(study.minima), "minimum", "minima")
+    words = f"{minima} ({settings} x {counted(seeds, 'seed', 'seeds')})"
     if study.asked:
         runs = {len(result.data["epochs_to_target"]) for result in study.asked.results}
-        many = " or ".join(counted(count, "run") for count in sorted(runs))
+        many = " or ".join(counted(count, "run", "runs") for count in sorted(runs))
         words += f", each finetuned in {many} ({study.asked.mode} on {study.asked.task})"
     return f"Profile {study.profile}: {study.packs}; {words}."
 
 
-def counted(count: int, word: str) -> str:
-    """1 seed, 2 seeds; 1 minimum, 2 minima."""
-    one, many = ("um", "a") if word == "minim" else ("", "s")
-    return f"{count} {word}{one if count == 1 else many}"
+def counted(count: int, one: str, many: str) -> str:
+    """1 minimum, 2 minima."""
+    return f"{count} {one if count == 1 else many}"
