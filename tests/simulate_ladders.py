@@ -10,7 +10,7 @@ import itertools
 
 import numpy as np
 
-from eval.report import contrasts, ladders, statistics
+from eval.report import agreements, contrasts, ladders, statistics
 
 LADDERS, OUTCOMES = 2, 4
 SIZES = [(4, 4), (4, 6), (4, 8), (6, 4)]
@@ -129,8 +129,8 @@ def agreement(truth, seeds, moved, outcome_noise=1.0, plain=False, studies=400, 
             ratios.append(ratio)
             p = statistics.estimate(changes[0]).p * LADDERS * OUTCOMES  # Holm's first step
             verdicts.append(ladders.judge(changes[0], p, 1)[0])
-        counts.append(ladders.judge_agreement(*ratios, verdicts)[0])
-    names = ladders.ITSELF, ladders.KNOB, ladders.NO_DIFFERENCE, ladders.CANNOT_TELL
+        counts.append(agreements.judge_agreement(*ratios, verdicts)[0])
+    names = agreements.ITSELF, agreements.KNOB, agreements.NO_DIFFERENCE, ladders.CANNOT_TELL
     return {name: 100 * counts.count(name) / studies for name in names}
 
 

@@ -12,7 +12,7 @@ import pytest
 from conftest import run
 from test_report import MADE_UP, report, training, write
 
-from eval.report import claims, ladders, results, statistics, study
+from eval.report import agreements, claims, results, statistics, study
 from eval.report import fixed_in_advance as fixed
 from eval.report.page import Page
 from eval.report.sections import answer, picture
@@ -311,7 +311,7 @@ def agreement(verdict, measure="fgsm", slope=-1.0):
     """Two ladders that say together `verdict` of the first outcome; it changes by `slope`."""
     per_unit = statistics.estimate(slope + np.array([-0.1, 0, 0.1]))
     outcome = fixed.OUTCOMES[0].key
-    return ladders.Agreement(
+    return agreements.Agreement(
         ("a", "b"), measure, outcome, [0, 1, 2], (per_unit, per_unit), per_unit, verdict, ""
     )
 
@@ -326,14 +326,18 @@ def agreement(verdict, measure="fgsm", slope=-1.0):
     ],
 )
 def test_robustness_itself_is_told_with_its_direction(measure, slope, words):
-    found = ladders.Findings([], [], [agreement(ladders.ITSELF, measure, slope)], [])
+    found = agreements.Findings([], [], [agreement(agreements.ITSELF, measure, slope)], [])
     assert answer.opening(found) == words
 
 
 def test_what_two_ladders_refute_a_third_does_not_mend():
-    rows = [agreement(ladders.ITSELF), agreement(ladders.KNOB), agreement(ladders.ITSELF, "x")]
-    found = ladders.Findings([], [], rows, [])
-    assert [row.measure for row in answer.agreed(found, ladders.ITSELF)] == ["x"]
+    rows = [
+        agreement(agreements.ITSELF),
+        agreement(agreements.KNOB),
+        agreement(agreements.ITSELF, "x"),
+    ]
+    found = agreements.Findings([], [], rows, [])
+    assert [row.measure for row in answer.agreed(found, agreements.ITSELF)] == ["x"]
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ import simulate_ladders
 from scipy import stats
 
 from eval.report import (
+    agreements,
     claims,
     contrasts,
     halves,
@@ -213,7 +214,7 @@ def test_the_simulated_rule_is_the_rule():
 
 def test_a_ladder_that_moves_both_rises_and_one_that_moves_nothing_says_nothing():
     still = climbed(heights(0.3, 0.0), changes=(0.4, 0, 0, 0))
-    found = ladders.findings(still, BOTH, FULL)
+    found = agreements.findings(still, BOTH, FULL)
     lr, noise = found.ladders
     assert lr.moved == [measure.key for measure in fixed.MEASURES] and noise.moved == []
     rows = told(found)
@@ -244,15 +245,15 @@ def test_sizes_are_in_the_units_of_their_outcome():
 
 
 def test_a_null_is_an_answer_where_the_ladder_moved_robustness():
-    found = ladders.findings(climbed(heights(0.3, 0.3), noise=0.01), BOTH, FULL)
+    found = agreements.findings(climbed(heights(0.3, 0.3), noise=0.01), BOTH, FULL)
     assert [row.words for row in told(found).values()] == ["no more than 6 points"] * 2
     assert all(row.bound < 0.06 for row in told(found).values())
     verdicts_of_pair = {row.verdict for row in found.agreements if row.outcome == "test_accuracy"}
-    assert verdicts_of_pair == {ladders.NO_DIFFERENCE}
+    assert verdicts_of_pair == {agreements.NO_DIFFERENCE}
 
 
 def test_holm_corrects_over_ladders_and_outcomes():
-    found = ladders.findings(climbed(heights(0.3, 0.2), changes=(0.4, 1, 0, 0)), BOTH, FULL)
+    found = agreements.findings(climbed(heights(0.3, 0.2), changes=(0.4, 1, 0, 0)), BOTH, FULL)
     rows = [row for ladder in found.ladders for row in ladder.outcomes]
     assert len(rows) == 8
     expected = statistics.holm([row.along.change.p for row in rows])
@@ -264,7 +265,7 @@ def test_holm_corrects_over_ladders_and_outcomes():
 )
 def test_too_few_are_shown_without_a_verdict(rungs, seeds, words):
     values = climbed(heights(0.3, 0.3), range(seeds), changes=(0.4, 0, 0, 0))
-    (row,) = told(ladders.findings(values, {"lr": LR[-rungs:]}, FULL)).values()
+    (row,) = told(agreements.findings(values, {"lr": LR[-rungs:]}, FULL)).values()
     assert row.verdict == ladders.CANNOT_TELL
     assert row.why == f"{words}: a verdict takes 4 x 4 or more"
     assert row.along.change.mean > 0.1 and row.along.change.p < 0.05
@@ -273,13 +274,15 @@ def test_too_few_are_shown_without_a_verdict(rungs, seeds, words):
 def test_a_seed_that_lacks_a_rung_is_left_out_and_named():
     values = climbed(heights(0.3, 0.3), range(6), changes=(0.4, 0, 0, 0))
     frame = values.frame[values.frame["minimum"] != "adam@lr_7e-4-5"]
-    (row,) = told(ladders.findings(Values(frame), {"lr": LR}, FULL)).values()
+    (row,) = told(agreements.findings(Values(frame), {"lr": LR}, FULL)).values()
     assert row.along.seeds == [0, 1, 2, 3, 4] and row.along.left_out == {5: "adam@lr_7e-4"}
     assert list(row.along.without) == row.along.seeds and row.along.by_seed.shape == (5, 4)
 
 
 def test_a_ladder_without_minima_is_shown_as_such():
-    (ladder,) = ladders.findings(climbed(heights(0.3, 0.3)), {"x": ["a", "b", "c"]}, FULL).ladders
+    (ladder,) = agreements.findings(
+        climbed(heights(0.3, 0.3)), {"x": ["a", "b", "c"]}, FULL
+    ).ladders
     assert ladder.moved == [] and ladder.outcomes[0].why.startswith("3 rungs x 0 seeds")
 
 
@@ -295,14 +298,14 @@ def test_never_is_late_for_an_effect_and_no_null():
     late = climbed(heights(0.3, 0.3), noise=0.05, changes=(0, -4, 0, 0))
     slowest = {"name": "epochs_to_target", "setting": LR[0]}
     late = changed(late, lambda row: replace(row, value=np.inf), **slowest)
-    row = told(ladders.findings(late, {"lr": LR}, FULL), "epochs_to_target")["lr"]
+    row = told(agreements.findings(late, {"lr": LR}, FULL), "epochs_to_target")["lr"]
     assert row.never == 4 and row.along.by_rung[0] == 9 and row.verdict == ladders.FALLS
 
     alike = climbed(heights(0.3, 0.3), noise=0.01)
     alike = changed(alike, lambda row: replace(row, value=row.value + 4.9), name="epochs_to_target")
     last = {"name": "epochs_to_target", "minimum": "adam-1"}
     alike = changed(alike, lambda row: replace(row, value=np.inf), **last)
-    row = told(ladders.findings(alike, {"lr": LR}, FULL), "epochs_to_target")["lr"]
+    row = told(agreements.findings(alike, {"lr": LR}, FULL), "epochs_to_target")["lr"]
     assert row.verdict == ladders.CANNOT_TELL and row.why.startswith("1 minima never got there")
 
 
@@ -311,7 +314,7 @@ def test_a_measure_beyond_its_largest_level_is_not_said_to_move():
     beyond = changed(
         values, lambda row: replace(row, value=np.inf), source="square_mask", minimum="adam-2"
     )
-    (ladder,) = ladders.findings(beyond, {"lr": LR}, FULL).ladders
+    (ladder,) = agreements.findings(beyond, {"lr": LR}, FULL).ladders
     assert "square_mask" not in ladder.moved and len(ladder.moved) == 3
     (row,) = [row for row in ladder.measures if row.measure.key == "square_mask"]
     assert row.why == "beyond the largest level for some minima" and row.along.seeds == [0, 1, 2, 3]
@@ -327,7 +330,7 @@ def test_batchnorm_is_recomputed_where_the_study_has_it():
     either = Values([*values, *stored])
     kinds = {"both": either, "stored alone": Values(stored)}
     found = {
-        name: ladders.findings(table, {"lr": LR}, None).ladders[0].measures[3]
+        name: agreements.findings(table, {"lr": LR}, None).ladders[0].measures[3]
         for name, table in kinds.items()
     }
     assert {name: row.batchnorm for name, row in found.items()} == {
@@ -341,7 +344,7 @@ def test_batchnorm_is_recomputed_where_the_study_has_it():
 
 def test_train_losses_far_apart_are_a_caution():
     values = climbed(heights(0.3, 0.3), noise=0.001)
-    (even,) = ladders.findings(values, {"lr": LR}, FULL).ladders
+    (even,) = agreements.findings(values, {"lr": LR}, FULL).ladders
     assert not even.caution and even.train_loss == pytest.approx([0.7] * 4, abs=0.01)
     uneven = changed(
         values,
@@ -350,7 +353,7 @@ def test_train_losses_far_apart_are_a_caution():
         name="loss",
         setting=LR[0],
     )
-    (ladder,) = ladders.findings(uneven, {"lr": LR}, FULL).ladders
+    (ladder,) = agreements.findings(uneven, {"lr": LR}, FULL).ladders
     assert "0.21 to 0.7" in ladder.caution and "factor of 3.3" in ladder.caution
 
 
@@ -363,7 +366,7 @@ def test_what_is_given_stands_beside_and_is_no_verdict():
         follows = changed(
             values, lambda row, after=after: replace(row, value=after[row.minimum] - 0.2), **clean
         )
-        row = told(ladders.findings(follows, {"lr": LR}, FULL))["lr"]
+        row = told(agreements.findings(follows, {"lr": LR}, FULL))["lr"]
         given = row.given["clean test accuracy"]
         assert row.verdict == ladders.RISES and (given.share < 0.9) == told_apart
         assert told_apart == (not given.change.why.endswith("along the rungs: not told apart"))
@@ -375,10 +378,10 @@ def test_two_minima_of_one_setting_and_seed_are_one_line():
     values = climbed(heights(0.3, 0.3))
     twice = Values([*values, *(replace(row, minimum="copy") for row in values if row.seed == 1)])
     with pytest.raises(SystemExit, match=r"^adam.*-1 and copy: two minima of one setting") as line:
-        ladders.findings(twice, {"lr": LR}, FULL)
+        agreements.findings(twice, {"lr": LR}, FULL)
     assert "\n" not in str(line.value)
     with pytest.raises(SystemExit, match="a ladder names a setting twice: adam adam"):
-        ladders.findings(values, {"x": ["adam", "adam"]}, FULL)
+        agreements.findings(values, {"x": ["adam", "adam"]}, FULL)
     with pytest.raises(SystemExit, match="two minima of one setting and seed"):
         verdicts.family(twice, FULL)
     with pytest.raises(ValueError, match="two minima of one setting and one seed"):
@@ -386,7 +389,7 @@ def test_two_minima_of_one_setting_and_seed_are_one_line():
 
 
 def test_findings_are_written_as_json():
-    found = ladders.findings(climbed(heights(0.3, 0.3)), BOTH, FULL)
+    found = agreements.findings(climbed(heights(0.3, 0.3)), BOTH, FULL)
     read = json.loads(json.dumps(asdict(found), default=lambda array: array.tolist()))
     assert read["ladders"][1]["outcomes"][0]["along"]["by_seed"][0][0] > 0
     assert len(read["slopes"]) == len(fixed.MEASURES) * len(fixed.OUTCOMES)
@@ -396,15 +399,15 @@ def test_findings_are_written_as_json():
 
 
 def test_one_ladder_says_that_it_cannot_tell_measures_apart():
-    found = ladders.findings(climbed(heights(0.3, 0.3)), {"lr": LR}, FULL)
-    assert found.words == [ladders.ONE_LADDER] and not found.slopes and not found.agreements
+    found = agreements.findings(climbed(heights(0.3, 0.3)), {"lr": LR}, FULL)
+    assert found.words == [agreements.ONE_LADDER] and not found.slopes and not found.agreements
 
 
 def test_one_slope_in_two_ladders_is_robustness_itself():
     values = climbed(heights(0.3, 0.2), range(6), changes=(0.4, 0, 0, 0))
-    found = ladders.findings(values, BOTH, FULL)
+    found = agreements.findings(values, BOTH, FULL)
     pairs = [row for row in found.agreements if row.outcome == "test_accuracy"]
-    assert len(pairs) == 4 and {row.verdict for row in pairs} == {ladders.ITSELF}
+    assert len(pairs) == 4 and {row.verdict for row in pairs} == {agreements.ITSELF}
     assert pairs[0].per_unit[0].mean == pytest.approx(0.4, abs=0.05)
     assert "robustness itself, as these ladders agree" in found.words[0]
     assert "which of them it is, these ladders cannot tell" in found.words[0]
@@ -423,12 +426,12 @@ def test_a_wrong_instrument_is_the_knob(seeds):
             **FULL.fields | fixed.OUTCOMES[0].fields,
             setting=setting,
         )
-    found = ladders.findings(values, BOTH, FULL)
+    found = agreements.findings(values, BOTH, FULL)
     assert told(found)["lr"].verdict == ladders.RISES and not told(found)["noise"].verdict == (
         ladders.RISES
     )
     pairs = [row for row in found.agreements if row.outcome == "test_accuracy"]
-    assert len(pairs) == 4 and {row.verdict for row in pairs} == {ladders.KNOB}
+    assert len(pairs) == 4 and {row.verdict for row in pairs} == {agreements.KNOB}
     assert "the knob, not its robustness" in found.words[0]
     assert found.words[1].startswith("Epochs to the target on train: no difference beyond")
 
@@ -496,7 +499,7 @@ def test_a_measure_that_is_noise_is_not_said_to_move():
     for row, half in itertools.product(values.where(kind="passport"), halves.IMAGES):
         noise = 5 * rng.normal() if row.source == "fgsm" else 0
         parts.append(replace(row, statistic=half, value=row.value + noise))
-    (ladder,) = ladders.findings(values, {"lr": LR}, FULL, Values(parts)).ladders
+    (ladder,) = agreements.findings(values, {"lr": LR}, FULL, Values(parts)).ladders
     by_key = {row.measure.key: row for row in ladder.measures}
     assert by_key["fgsm"].reliability < 0.5 and "fgsm" not in ladder.moved
     assert "too much of it is noise" in by_key["fgsm"].why
@@ -618,10 +621,12 @@ def test_a_detectable_change_is_found_in_80_of_100():
 @pytest.mark.slow
 def test_wrong_instruments_end_in_the_knob_and_one_slope_does_not():
     knob = simulate_ladders.agreement("the knob, in one ladder", 6, 6, studies=200)
-    assert knob[ladders.KNOB] > 80 and knob[ladders.ITSELF] <= 2
+    assert knob[agreements.KNOB] > 80 and knob[agreements.ITSELF] <= 2
     itself = simulate_ladders.agreement("robustness itself", 8, 12, studies=200)
-    assert itself[ladders.ITSELF] > 80 and itself[ladders.KNOB] <= 6
+    assert itself[agreements.ITSELF] > 80 and itself[agreements.KNOB] <= 6
     precise = {"outcome_noise": 0.25, "studies": 200}
     ours = simulate_ladders.agreement("robustness itself", 8, 6, **precise)
     plain = simulate_ladders.agreement("robustness itself", 8, 6, plain=True, **precise)
-    assert ours[ladders.KNOB] <= 6 < 15 < plain[ladders.KNOB]  # a measure's noise is an error too
+    assert (
+        ours[agreements.KNOB] <= 6 < 15 < plain[agreements.KNOB]
+    )  # a measure's noise is an error too

@@ -31,8 +31,6 @@ from common.networks import models
 
 Groups = dict[str, tuple[dict, dict[str, np.ndarray]]]  # {name: (attributes, {path: array})}
 
-SMALL_SHARE = 0.01  # of images without a gradient: what an attack can do without
-
 
 def parse(doc: str, battery: Sequence[Measurement]):
     """The command line: levels, repeats and options of each measurement under its own name."""
@@ -137,7 +135,7 @@ def main(doc: str, modules: Sequence[ModuleType]):
 def cautions(arrays: dict[str, np.ndarray]) -> Iterator[str]:
     """Yields a line for each thing that the numbers of a group cannot say."""
     for path, values in arrays.items():
-        if path.endswith("/without_gradient") and values[0] > SMALL_SHARE:
+        if path.endswith("/without_gradient") and values[0] > summary.SMALL_SHARE:
             split = path.partition("/")[0]
             yield (
                 f"at {values[0]:.0%} of the {split} images the gradient is exactly 0 in float32, "

@@ -17,6 +17,7 @@ import numpy as np
 
 from common import files
 
+SMALL_SHARE = 0.01  # of images without a gradient: what an attack can do without
 RESAMPLES = 1000
 INTERVAL = f"95 %, bootstrap over whole repeats and images, {RESAMPLES} resamples"
 

@@ -4,11 +4,12 @@ A ladder is an ordered list of settings along one knob; the same seeds climb eve
 asked of it stands in eval/report/fixed_in_advance.py, the arithmetic in eval/report/contrasts.py;
 docs/statistics.md explains both by example.
 
-    found = ladders.findings(values, {"lr": ["adam@lr_5e-4", "adam"], …}, finetuning, halves)
+    found = ladders.climbed(values, {"lr": ["adam@lr_5e-4", "adam"], …}, finetuning, halves)
+
+What several say together: eval/report/agreements.py.
 """
 
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +17,6 @@ import pandas as pd
 
 from eval.report import contrasts, reliability, statistics, verdicts
 from eval.report.fixed_in_advance import (
-    ALIKE,
     CLEAN_ACCURACY,
     COVARIATES,
     LARGEST_SHARE,
@@ -34,9 +34,6 @@ from eval.report.statistics import Estimate
 from eval.report.table import Values
 
 RISES, FALLS, NO_MORE, CANNOT_TELL = "rises", "falls", "no more than", "cannot tell"
-ITSELF, KNOB = "robustness itself", "the knob, not its robustness"
-NO_DIFFERENCE = "no difference"
-
 
 METHOD = (
     "A ladder is a list of settings along one knob, and the same seeds climb every rung. Change: "
@@ -50,10 +47,6 @@ METHOD = (
     "seeds for an effect. Detectable: the change that as many seeds, spread as these are, find in "
     "80 of 100 simulated ladders. Given: the change that remains after a partial slope within "
     "seeds on the covariate, and its share along the rungs; description, never a verdict."
-)
-ONE_LADDER = (
-    "One ladder cannot tell measures of robustness apart, nor robustness from whatever else its "
-    "knob moves: that takes a second ladder, of another knob."
 )
 
 
@@ -146,61 +139,19 @@ class Ladder:
         return [row.measure.key for row in self.measures if row.moved]
 
 
-@dataclass(frozen=True)
-class Slope:
-    """Outcome per unit of a measure, over all rungs of all ladders, within seeds: description."""
-
-    measure: str
-    outcome: str
-    seeds: list[int]
-    slope: Estimate
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """Two ladders that moved one measure: does the outcome change alike per unit of it?"""
-
-    ladders: tuple[str, str]
-    measure: str
-    outcome: str
-    seeds: list[int]
-    per_unit: tuple[Estimate, Estimate]  # the outcome's change / the measure's, of either ladder
-    difference: Estimate
-    verdict: str  # ITSELF, KNOB, NO_DIFFERENCE or CANNOT_TELL
-    why: str
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What all ladders of a study show."""
-
-    ladders: list[Ladder]
-    slopes: list[Slope]
-    agreements: list[Agreement]
-    words: list[str]  # what ladders together say, a sentence each
-
-
-def findings(
+def climbed(
     values: Values,
-    ladders: dict[str, list[str]],
+    rungs: dict[str, list[str]],
     finetuning: Finetuning | None,
     halves: Values | None = None,
-) -> Findings:
-    """What `ladders`, {name: [setting of each rung]}, show in the outcomes of one finetuning.
+) -> list[Ladder]:
+    """Ladders, {name: [setting of each rung]}, each with what it moved, what followed, verdicts.
 
     `halves`: values of halves of the images and draws (reliability.values).
     SystemExit with one line where two minima are of one setting and seed.
     """
     halves = Values([]) if halves is None else halves
-    found = [_ladder(values, name, rungs, finetuning, halves) for name, rungs in ladders.items()]
-    found = _verdicts(found)
-    agreements = list(_agreements(found))
-    return Findings(
-        found,
-        list(_slopes(values, found, finetuning)),
-        agreements,
-        list(_together(agreements)) if len(found) > 1 else [ONE_LADDER] * len(found),
-    )
+    return _verdicts([_ladder(values, name, rungs[name], finetuning, halves) for name in rungs])
 
 
 def _ladder(
@@ -210,13 +161,13 @@ def _ladder(
     minima = minima_of(values, rungs)
     measures = [_moved(values, halves, minima, measure) for measure in MEASURES]
     outcomes = [] if finetuning is None else OUTCOMES
-    losses = by_rung(_column(values, minima, TRAIN_LOSS)[0])
+    losses = by_rung(column(values, minima, TRAIN_LOSS)[0])
     return Ladder(
         name,
         list(rungs),
         measures,
         [_followed(values, minima, finetuning, outcome) for outcome in outcomes],
-        by_rung(_column(values, minima, CLEAN_ACCURACY)[0]),
+        by_rung(column(values, minima, CLEAN_ACCURACY)[0]),
         losses,
         _caution(losses),
     )
@@ -234,7 +185,7 @@ def minima_of(values: Values, rungs: list[str]) -> pd.DataFrame:
     return minima.pivot(index="seed", columns="setting", values="minimum").reindex(columns=rungs)
 
 
-def _column(values: Values, minima: pd.DataFrame, measure: Measure) -> tuple[np.ndarray, str]:
+def column(values: Values, minima: pd.DataFrame, measure: Measure) -> tuple[np.ndarray, str]:
     """(what was measured (S, R), BatchNorm): recomputed where any minimum has it, else stored."""
     wanted = values.where(**measure.fields)
     recomputed = wanted.where(batchnorm="recomputed", minimum=list(minima.stack()))
@@ -283,7 +234,7 @@ def along(table: np.ndarray, minima: pd.DataFrame) -> Along:
 
 def _moved(values: Values, halves: Values, minima: pd.DataFrame, measure: Measure) -> Moved:
     """Whether a ladder moved one measure of robustness."""
-    table, batchnorm = _column(values, minima, measure)
+    table, batchnorm = column(values, minima, measure)
     row = along(table, minima)
     fields = measure.fields | {"batchnorm": batchnorm}
     seed_of_each = np.repeat(minima.index, minima.shape[1])
@@ -306,7 +257,7 @@ def _followed(
     values: Values, minima: pd.DataFrame, finetuning: Finetuning, outcome: Outcome
 ) -> Followed:
     """An outcome along a ladder, before Holm's correction and its verdict."""
-    table, never = _outcome(values, minima, finetuning, outcome)
+    table, never = outcome_of(values, minima, finetuning, outcome)
     row = along(table, minima)
     return Followed(
         outcome,
@@ -320,7 +271,7 @@ def _followed(
     )
 
 
-def _outcome(
+def outcome_of(
     values: Values, minima: pd.DataFrame, finetuning: Finetuning, outcome: Outcome
 ) -> tuple[np.ndarray, int]:
     """(the outcome (S, R) of each of `minima`, how many of them never got there)."""
@@ -340,7 +291,7 @@ def _given(
 ) -> Given:
     """The change of `table` (S, R) that remains where a covariate does not change."""
     with np.errstate(divide="ignore"):  # a loss of 0: such a seed is left out
-        given = scale(_column(values, minima, covariate)[0])
+        given = scale(column(values, minima, covariate)[0])
     keep = np.isfinite(table + given).all(1)
     changes, share = contrasts.given(table[keep], given[keep])
     change = statistics.estimate(changes if share <= LARGEST_SHARE else [])
@@ -422,126 +373,7 @@ def _untestable(ladder: Ladder, row: Along) -> str:
     return "" if ladder.moved else "the ladder moved no measure of robustness"
 
 
-def _slopes(
-    values: Values, ladders: list[Ladder], finetuning: Finetuning | None
-) -> Iterator[Slope]:
-    """Outcome against measure over all rungs of all ladders, within seeds."""
-    if len(ladders) < 2 or finetuning is None:
-        return
-    # Ladders may share a rung, which counts once.
-    settings = list(dict.fromkeys(rung for ladder in ladders for rung in ladder.rungs))
-    minima = minima_of(values, settings)
-    for outcome, measure in itertools.product(OUTCOMES, MEASURES):
-        x, _ = _column(values, minima, measure)
-        y, _ = _outcome(values, minima, finetuning, outcome)
-        keep = np.isfinite(x + y).all(1)
-        found = contrasts.slopes(x[keep], y[keep])
-        seeds = minima.index[keep].tolist()
-        yield Slope(measure.key, outcome.key, seeds, statistics.estimate(found))
-
-
-def _agreements(ladders: list[Ladder]) -> Iterator[Agreement]:
-    """Every two ladders, for each measure that both moved and each outcome."""
-    for one, other in itertools.combinations(ladders, 2):
-        for first, second in zip(one.measures, other.measures):
-            if first.moved and second.moved:
-                for outcomes in zip(one.outcomes, other.outcomes):
-                    if _seeds_of(first, second, *outcomes):
-                        yield _agreement((one.name, other.name), (first, second), outcomes)
-
-
-def _seeds_of(*rows: Moved | Followed) -> list[int]:
-    """The seeds that have all of these, on every rung."""
-    first, *others = (row.along.seeds for row in rows)
-    return [seed for seed in first if all(seed in other for other in others)]
-
-
-def _agreement(
-    names: tuple[str, str], measures: tuple[Moved, Moved], outcomes: tuple[Followed, Followed]
-) -> Agreement:
-    """Two ladders, a measure that both moved, an outcome: seeds that have all four."""
-    seeds = _seeds_of(*measures, *outcomes)
-    x_one, x_other, y_one, y_other = (_changes(row.along, seeds) for row in (*measures, *outcomes))
-    one, other = contrasts.per_unit(y_one, x_one), contrasts.per_unit(y_other, x_other)
-    told = [row.verdict for row in outcomes]
-    verdict, why = judge_agreement(one, other, told)
-    return Agreement(
-        names,
-        measures[0].measure.key,
-        outcomes[0].outcome.key,
-        seeds,
-        (statistics.estimate(one), statistics.estimate(other)),
-        statistics.estimate(one - other),
-        verdict,
-        why,
-    )
-
-
-def _changes(row: Along, seeds: list[int]) -> np.ndarray:
-    """The changes (S,) of some of its seeds."""
-    by_seed = dict(zip(row.seeds, row.changes))
-    return np.array([by_seed[seed] for seed in seeds], float)
-
-
-def judge_agreement(one: np.ndarray, other: np.ndarray, told: list[str]) -> tuple[str, str]:
-    """(verdict, why it cannot be told) of two ladders that moved one measure.
-
-    `one`, `other` (S,): the outcome's change per unit of the measure (contrasts.per_unit); `told`:
-    the outcome's verdict in either ladder. Robustness itself: the outcome followed in both, in the
-    same direction per unit, and the 90 % interval of the difference lies within ALIKE of their
-    mean. The knob: it followed in one at least, and the 95 % interval of the difference excludes
-    0. Either whichever seed is left out.
-    """
-    difference = one - other
-    full, without = statistics.estimate(difference), contrasts.without_each(difference)
-    followed = [verdict in (RISES, FALLS) for verdict in told]
-    means = one.mean(), other.mean()
-    margin = ALIKE * abs(np.mean(means))
-    if any(followed) and contrasts.keeps_its_sign(full, without):
-        return KNOB, ""
-    alike = contrasts.stays_within(full, without, margin)
-    if all(followed) and np.prod(means) > 0 and alike:
-        return ITSELF, ""
-    if all(verdict == NO_MORE for verdict in told):
-        return NO_DIFFERENCE, ""
-    if not any(followed):
-        return CANNOT_TELL, "the outcome followed in neither ladder"
-    return CANNOT_TELL, "their effects per unit are neither alike nor apart"
-
-
-def _together(agreements: list[Agreement]) -> Iterator[str]:
-    """What ladders together say of each outcome, a sentence an outcome."""
-    for outcome in OUTCOMES:
-        found = {}
-        for measure in MEASURES:
-            told = [
-                row.verdict
-                for row in agreements
-                if (row.outcome, row.measure) == (outcome.key, measure.key)
-            ]
-            # What carries an effect carries it in all ladders: two that differ are enough.
-            for verdict in KNOB, ITSELF, NO_DIFFERENCE:
-                if verdict in told:
-                    found.setdefault(verdict, []).append(measure.words)
-                    break
-        yield f"{outcome.words.capitalize()}: {_sentence(found)}."
-
-
-def _sentence(found: dict[str, list[str]]) -> str:
-    """What ladders say of one outcome; `found`: {verdict: [words of its measures]}."""
-    parts = []
-    if alike := found.get(ITSELF):
-        parts.append(f"{ITSELF}, as these ladders agree: {_listed(alike)}")
-        if len(alike) > 1:
-            parts.append("which of them it is, these ladders cannot tell")
-    if apart := found.get(KNOB):
-        parts.append(f"{KNOB}, as ladders differ per unit: {_listed(apart)}")
-    if none := found.get(NO_DIFFERENCE):
-        parts.append(f"{NO_DIFFERENCE} beyond the margin where it moved: {_listed(none)}")
-    return "; ".join(parts) or f"{CANNOT_TELL} whether it is robustness itself or the knob"
-
-
-def _listed(words: list[str]) -> str:
+def listed(words: list[str]) -> str:
     """Words that may hold commas, in one list."""
     return " / ".join(words)
 
@@ -557,7 +389,7 @@ def robustness(ladder: Ladder) -> str:
     parts = []
     for words in "more robust", "less robust":
         if measures := [row.measure.words for row in ladder.measures if row.words == words]:
-            parts.append(f"{words} by {_listed(measures)}")
+            parts.append(f"{words} by {listed(measures)}")
     return f"{start}: minima become {'; '.join(parts)}."
 
 

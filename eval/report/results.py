@@ -76,6 +76,12 @@ class Result:
         found = ((PurePosixPath(dataset), array) for dataset, array in self.data.items())
         return {dataset.name: array for dataset, array in found if str(dataset.parent) == path}
 
+    def within(self, group: str) -> dict[str, np.ndarray]:
+        """{path: array} of all datasets of an HDF5 group, also of the groups in it."""
+        start = f"{group}/"
+        paths = (path for path in self.data if path.startswith(start))
+        return {path.removeprefix(start): self.data[path] for path in paths}
+
 
 def load(path: Path) -> Result:
     """Reads one file; SystemExit with one line where it is missing, damaged or no result."""

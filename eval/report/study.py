@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from common import files
-from eval.report import claims, figures, ladders, reading, reliability, verdicts
+from common.measuring import summary
+from eval.report import agreements, claims, figures, ladders, reading, reliability, verdicts
 from eval.report.reading import Finetuning
 from eval.report.results import SPLITS, Result, grouped
 from eval.report.table import MEASURED, Values
@@ -21,7 +22,6 @@ from eval.report.table import MEASURED, Values
 QUESTION = "Do more robust minima make better starting points for finetuning?"
 PUBLISHED = Path(__file__).with_name("paper_curves.json")
 SHOWN, NAMED = 30, 6  # names in a note, settings in a caption
-SMALL_SHARE = 0.01  # of images without a gradient: what an attack can do without
 # Flags that differ between files that are compared.
 WHERE = ("seed", "minimum", "minima", "out", "run", "device")
 
@@ -130,13 +130,13 @@ class Study:
         return reliability.values(self.results)
 
     @cached_property
-    def found(self) -> ladders.Findings | None:
+    def found(self) -> agreements.Findings | None:
         """What the ladders show; None where there is none."""
         return self.found_in(self.asked) if self.ladders else None
 
-    def found_in(self, finetuning: Finetuning | None) -> ladders.Findings:
+    def found_in(self, finetuning: Finetuning | None) -> agreements.Findings:
         """What the ladders show in the outcomes of one finetuning."""
-        return ladders.findings(self.values, self.ladders, finetuning, self.halves)
+        return agreements.findings(self.values, self.ladders, finetuning, self.halves)
 
     @cached_property
     def claims(self) -> list[dict]:
@@ -253,7 +253,8 @@ class Study:
             for result in self.passports
             for group in result.groups
         }
-        found = [f"{what} {share:.0%}" for what, share in shares.items() if share > SMALL_SHARE]
+        small = summary.SMALL_SHARE
+        found = [f"{what} {share:.0%}" for what, share in shares.items() if share > small]
         if found:
             yield (
                 "The gradient of the loss is exactly 0 in float32, or not a number, at some "
@@ -263,15 +264,12 @@ class Study:
 
     def _without_a_number(self) -> Iterator[str]:
         """What was measured and came to no number: of scalars, to no finite one."""
-        found = []
-        for result in self.passports:
-            for path, values in result.data.items():
-                if path.endswith("/loss") and "/summary/" not in path:
-                    odd = np.isnan(values).any()
-                else:
-                    odd = values.shape == (1,) and not path.endswith("_se")
-                    odd = odd and not np.isfinite(values[0])
-                found += [f"{path} of {result.minimum}"] if odd else []
+        found = [
+            f"{group}/{path} of {result.minimum}"
+            for result in self.passports
+            for group in result.groups
+            for path in summary.undefined(result.within(group))
+        ]
         if found:
             yield (
                 f"Measured, and no finite number: {some(found, '; ')}. Where one is asked for, "

@@ -4,9 +4,10 @@ within settings.
 
 from collections.abc import Iterator
 
-from eval.report import ladders
+from eval.report import agreements, ladders
+from eval.report.agreements import ITSELF, KNOB
 from eval.report.fixed_in_advance import LEAST_RUNGS, LEAST_SEEDS, OUTCOMES
-from eval.report.ladders import FALLS, ITSELF, KNOB, NO_MORE, RISES
+from eval.report.ladders import FALLS, NO_MORE, RISES
 from eval.report.page import Page
 from eval.report.sections import correlations
 from eval.report.sections.picture import change_of
@@ -34,7 +35,7 @@ def answer(study: Study) -> str:
     return " ".join(word for word in words if word)
 
 
-def grounds(found: ladders.Findings) -> str:
+def grounds(found: agreements.Findings) -> str:
     """What each ladder did to robustness, and whether it is that which the outcome follows."""
     moved = [
         f"The ladder {ladder.name} made minima {'; '.join(became(ladder))}."
@@ -66,7 +67,7 @@ def in_lines(ladder: ladders.Ladder) -> Iterator[str]:
         yield f"  {row.outcome.words}: {row.words}{why}; change {change_of(row)}{p}"
 
 
-def opening(found: ladders.Findings) -> str:
+def opening(found: agreements.Findings) -> str:
     """A word or two, where all ladders together bear them."""
     alike, apart = agreed(found, ITSELF), agreed(found, KNOB)
     if alike:
@@ -79,7 +80,7 @@ def opening(found: ladders.Findings) -> str:
     return "" if {RISES, FALLS} & set(told) else "These data cannot tell."
 
 
-def agreed(found: ladders.Findings, verdict: str) -> list[ladders.Agreement]:
+def agreed(found: agreements.Findings, verdict: str) -> list[agreements.Agreement]:
     """What two ladders say together of the first outcome, where it is `verdict`."""
     rows = [row for row in found.agreements if row.outcome == FIRST.key]
     refuted = {row.measure for row in rows if row.verdict == KNOB}
@@ -90,7 +91,7 @@ def agreed(found: ladders.Findings, verdict: str) -> list[ladders.Agreement]:
     ]
 
 
-def is_better(row: ladders.Agreement) -> bool:
+def is_better(row: agreements.Agreement) -> bool:
     """Whether finetuning becomes better where minima become more robust."""
     (measure,) = [each for each in ladders.MEASURES if each.key == row.measure]
     rises = (row.per_unit[0].mean > 0) == measure.more_is_robust
@@ -143,7 +144,7 @@ def followed(row: ladders.Followed) -> str:
     return f"may or may not finetune better: these data cannot tell ({row.why})"
 
 
-def closing(found: ladders.Findings) -> str:
+def closing(found: agreements.Findings) -> str:
     """Robustness itself, or the knob; nothing where no ladder is followed."""
     told = {first(ladder).verdict for ladder in found.ladders}
     alike, apart = (against(agreed(found, verdict)) for verdict in (ITSELF, KNOB))
@@ -175,13 +176,13 @@ def closing(found: ladders.Findings) -> str:
     return "Whether that is robustness itself or the knob, these ladders cannot tell."
 
 
-def moved_alone(found: ladders.Findings) -> list[str]:
+def moved_alone(found: agreements.Findings) -> list[str]:
     """What robustness is to, of the measures that one ladder moved alone."""
     moved = [key for ladder in found.ladders for key in ladder.moved]
     return [measure.against for measure in ladders.MEASURES if moved.count(measure.key) == 1]
 
 
-def against(rows: list[ladders.Agreement]) -> list[str]:
+def against(rows: list[agreements.Agreement]) -> list[str]:
     """What robustness is to, of some agreements, each once, in the order of the measures."""
     keys = {row.measure for row in rows}
     return [measure.against for measure in ladders.MEASURES if measure.key in keys]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from eval.report import cells, ladders, reliability
+from eval.report.agreements import Agreement, Slope
 from eval.report.fixed_in_advance import CLEAN_ACCURACY, MEASURES, OUTCOMES, TRAIN_LOSS
 from eval.report.ladders import Along, Followed, Ladder
 from eval.report.page import Page
@@ -205,7 +206,7 @@ def add_together(study: Study, page: Page):
         )
 
 
-def agreements(rows: Sequence[ladders.Agreement]) -> Iterator[list]:
+def agreements(rows: Sequence[Agreement]) -> Iterator[list]:
     """Lines of a table: a group an outcome, a line a measure and two ladders."""
     yield ["", "ladders", "one, per unit", "other, per unit", "difference [95 %]", "verdict", "n"]
     for outcome in OUTCOMES:
@@ -223,7 +224,7 @@ def agreements(rows: Sequence[ladders.Agreement]) -> Iterator[list]:
             ]
 
 
-def slopes(rows: Sequence[ladders.Slope]) -> Iterator[list]:
+def slopes(rows: Sequence[Slope]) -> Iterator[list]:
     """Lines of a table: a line a measure, a column an outcome."""
     yield ["", *(f"{outcome.words}, per unit [95 %]" for outcome in OUTCOMES), "n"]
     found = {(row.measure, row.outcome): row for row in rows}
