@@ -73,7 +73,8 @@ values += $(call quoted,PYTHON=$(if $(ready),,$(PYTHON)))
 given := $(call quoted,$(MAKEFLAGS)) $(call quoted,$(MAKECMDGOALS)) $(call quoted,$(typed)) $(values)
 # Before 4.4 make exports nothing to $(shell …).
 temporary := $(if $(TMPDIR),env TMPDIR=$(call quoted,$(TMPDIR)))
-answer := $(shell unset PYTHONSAFEPATH; $(python) -c '$(old)' && exec $(temporary) $(python) -m common.graph $(given))
+answer := $(shell unset PYTHONSAFEPATH; command -v $(python) > /dev/null || exit 127; \
+  $(python) -c '$(old)' && exec $(temporary) $(python) -m common.graph $(given))
 ifneq ($(.SHELLSTATUS),0)
 missing := $(if $(filter 126 127,$(.SHELLSTATUS)),there is no Python at $(python))
 $(error $(or $(answer),$(missing),common/graph.py failed))

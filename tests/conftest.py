@@ -83,8 +83,8 @@ def words(name, *variables):
     """A list of the Makefile, as make itself expands it, given values for other variables."""
     # With PYTHON given, setup has nothing to do: here it gets a recipe.
     rule = f"setup: ; @echo $({name})"
-    command = ["make", "-s", "--no-print-directory", f"--eval={rule}", "setup", "PYTHON=python"]
-    command += variables
+    command = ["make", "-s", "--no-print-directory", f"--eval={rule}", "setup"]
+    command += [f"PYTHON={sys.executable}", *variables]
     asked = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     return asked.stdout.split()
 

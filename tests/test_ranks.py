@@ -296,7 +296,7 @@ def test_make_gives_each_recipe_its_gpu_and_its_launcher():
             "A=/nowhere",
             "GPUS=8",
             "LAUNCH=echo",
-            "PYTHON=python",
+            f"PYTHON={sys.executable}",
         ],
         cwd=ROOT,
         capture_output=True,
@@ -304,5 +304,5 @@ def test_make_gives_each_recipe_its_gpu_and_its_launcher():
     )
     commands = [line for line in asked.stdout.splitlines() if " -m " in line]
     assert len(commands) > 10 and all(
-        " bash common/gpu.sh 8 echo 'python' -m " in line for line in commands
+        f" bash common/gpu.sh 8 echo '{sys.executable}' -m " in line for line in commands
     ), asked

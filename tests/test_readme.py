@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from importlib import import_module
 
 import h5py
@@ -115,7 +116,10 @@ def test_make_understands_the_papers(command, project):
     if "-C" in target:  # a second checkout
         target = target[2:]
     asked = subprocess.run(
-        ["make", "-n", *target, "PYTHON=python"], cwd=project, capture_output=True, text=True
+        ["make", "-n", *target, f"PYTHON={sys.executable}"],
+        cwd=project,
+        capture_output=True,
+        text=True,
     )
     assert asked.returncode == 0, asked.stderr
 
