@@ -11,7 +11,7 @@ METHODS = adam noisy_adam swa
 LADDERS =
 # Minima that a method leaves beside its own: swa/last, the last weights before SWA's average.
 CONTROLS =
-# A range, 0-4, or 0 1 2.
+# A range, 0-4, or 0 1 2; SEEDS_swa = 0 for one method.
 SEEDS = 0 1
 EPOCHS = 40
 

@@ -123,6 +123,21 @@ def test_a_setting_stands_wherever_a_method_does(folder):
     assert Counter(command[2] for command in made)["eval.distance"] == 1
 
 
+def test_a_method_may_have_seeds_of_its_own(folder):
+    made = commands("SEEDS=0-3", "SEEDS_swa=0-1", "CONTROLS=", folder=folder)
+    trained = Counter(command[2] for command in made if command[2].startswith("train."))
+    assert trained == {"train.adam": 4, "train.noisy_adam": 4, "train.swa": 2}
+    assert Counter(command[2] for command in made)["eval.line"] == 9
+    plan = make("plan", "SEEDS=0-3", "SEEDS_swa=0-1", folder=folder).stdout
+    assert "  of adam noisy_adam swa swa/last; seeds 0-3, of swa 0-1" in plan
+    later = commands("SEEDS=0-1", "SEEDS_swa=5", folder=folder)
+    assert Counter(command[2] for command in later)["eval.line"] == 4  # pairs without swa
+    assert refused("SEEDS_swa=x", folder=folder) == (
+        "SEEDS_swa=x: x is not a whole number of 0 or more, nor a range such as 0-5"
+    )
+    assert refused("SEEDS_sva=0", folder=folder).endswith("did you mean SEEDS_swa?")
+
+
 def test_a_rung_that_stands_twice_is_trained_once(folder):
     ladders = [
         "LADDERS=lr noise",

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from common import settings
 from common.making import contents, journal
 
 
@@ -156,7 +157,10 @@ def told(study, some_steps: list[Step]) -> Iterator[str]:
     number = len(study.minima)
     yield f"{study.folder}: {number} {'minimum' if number == 1 else 'minima'}"
     beside = dict.fromkeys(f"{minimum.setting}/{minimum.beside}" for minimum in study.beside)
-    yield f"  of {' '.join([*study.trained_settings, *beside])}; seeds {study.words['SEEDS']}"
+    methods = dict.fromkeys(map(settings.method, study.trained_settings))
+    own = {name: study.words[f"SEEDS_{name}"] for name in methods}
+    seeds = [study.words["SEEDS"], *(f"of {name} {own[name]}" for name in own if own[name])]
+    yield f"  of {' '.join([*study.trained_settings, *beside])}; seeds {', '.join(seeds)}"
     yield f"  {'':12}{'to make':>12}{'each':>10}"
     history = journal.Journal(study.folder)
     expected = profile_seconds(study.words)

@@ -91,9 +91,18 @@ class Study:
         rungs = [rung for ladder in self.ladders.values() for rung in ladder]
         return list(dict.fromkeys([*self.methods, *rungs]))
 
+    def seeds_of(self, setting: str) -> list[int]:
+        """SEEDS, or those of its method, SEEDS_swa."""
+        name = f"SEEDS_{settings.method(setting)}"
+        return self.words.seeds(name) if self.words[name] else self.seeds
+
     @cached_property
     def trained(self) -> list[Minimum]:
-        return [Minimum(setting, seed) for setting in self.trained_settings for seed in self.seeds]
+        return [
+            Minimum(setting, seed)
+            for setting in self.trained_settings
+            for seed in self.seeds_of(setting)
+        ]
 
     @cached_property
     def beside(self) -> list[Minimum]:
@@ -124,4 +133,5 @@ class Study:
             first, second = self.seeds[:2]
             pairs = [(Minimum(a, first), Minimum(b, second)) for a, b in ordered]
         first = self.seeds[0]
-        return pairs + [(Minimum(a, first), Minimum(b, first)) for a, b in ordered if a != b]
+        pairs += [(Minimum(a, first), Minimum(b, first)) for a, b in ordered if a != b]
+        return [pair for pair in pairs if set(pair) <= set(self.trained)]

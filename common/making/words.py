@@ -19,7 +19,13 @@ NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)  # of a module, and of a task
 # Make and the shell take a path of these as it stands.
 PLACE = re.compile(r"[\w./+,][\w./+,@-]*")
 # A variable that begins like this ends with the name of a file in the folder (TRAIN_swa).
-OF_FILES = {"TRAIN_": "train", "MEASURE_": "eval", "COMPARE_": "eval", "FINETUNE_": "finetune"}
+OF_FILES = {
+    "TRAIN_": "train",
+    "SEEDS_": "train",
+    "MEASURE_": "eval",
+    "COMPARE_": "eval",
+    "FINETUNE_": "finetune",
+}
 # And like this, with a word of another variable (TASK_digits).
 OF_WORDS = {"TASK_": "TASKS", "LADDER_": "LADDERS", "FOLDER_": "TASKS"}
 FOLDERS = ("IMAGENET", "CIFAR")  # people's own images
@@ -69,14 +75,14 @@ class Words:
             raise SystemExit(f"{name}={self[name]}: give 1 or yes; nothing, 0 or no is off")
         return SWITCHES[self[name].lower()]
 
-    def seeds(self) -> list[int]:
-        """SEEDS: whole numbers and ranges, 0-5 or 0 1 2."""
+    def seeds(self, name: str = "SEEDS") -> list[int]:
+        """What a variable names, whole numbers and ranges: 0-5 or 0 1 2."""
         seeds = []
-        for word in self.each("SEEDS"):
+        for word in self.each(name):
             ends = RANGE.fullmatch(word)
             if not ends:
                 raise SystemExit(
-                    f"SEEDS={self['SEEDS']}: {word} is not a whole number of 0 or more, nor a "
+                    f"{name}={self[name]}: {word} is not a whole number of 0 or more, nor a "
                     "range such as 0-5"
                 )
             first, last = int(ends[1]), int(ends[2] or ends[1])
@@ -84,11 +90,11 @@ class Words:
                 problem = (
                     "ends before it begins" if last < first else f"seeds are below {MOST_SEEDS}"
                 )
-                raise SystemExit(f"SEEDS={self['SEEDS']}: {word}: {problem}")
+                raise SystemExit(f"{name}={self[name]}: {word}: {problem}")
             seeds += range(first, last + 1)
         if not seeds or len(set(seeds)) < len(seeds):
             problem = "a seed stands there twice" if seeds else "no seed; give 0, or 0-5"
-            raise SystemExit(f"SEEDS={self['SEEDS']}: {problem}")
+            raise SystemExit(f"{name}={self[name]}: {problem}")
         return seeds
 
     def settings_of(self, name: str, folder: str) -> list[str]:
