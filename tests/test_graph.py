@@ -231,7 +231,7 @@ def test_any_single_file_is_a_target(folder):
         ("PROFILE=papr", "PROFILE=papr: no such profile; did you mean paper?"),
         (
             "PROFILE=huge",
-            "PROFILE=huge: no such profile; there are demo, ladders, paper, small, smoke",
+            "PROFILE=huge: no such profile; there are demo, paper, small, smoke",
         ),
         ("TRAIN_smm=--x", "TRAIN_smm: there is no train/smm.py; did you mean TRAIN_sam?"),
         (
@@ -571,3 +571,34 @@ def test_a_recipe_says_what_and_keeps_what_it_printed(folder):
         f"wrong\nfailed: pretrain adam-0 (status 3); {log} has what it printed\n"
     )
     assert log.read_text() == f"$ sh -c {shlex.quote(script)}\nepoch 1\n"
+
+
+@pytest.mark.parametrize(
+    "number, words",
+    [
+        (
+            "KILL",
+            "status 137: SIGKILL, as the system does where memory ends; JOBS=1 needs the least",
+        ),
+        (
+            "BUS",
+            "status 135: SIGBUS, as where a file it reads is cut short; the same command goes on",
+        ),
+        ("SEGV", "status 139: SIGSEGV"),
+    ],
+)
+def test_a_recipe_that_a_signal_ends_says_which(folder, number, words):
+    folder.mkdir()
+    recipe_of = [
+        sys.executable,
+        "-m",
+        "common.making.recipe",
+        folder,
+        "s",
+        folder / "x",
+        "measure x",
+    ]
+    done = subprocess.run(
+        [*recipe_of, "sh", "-c", f"kill -{number} $$"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stderr == f"failed: measure x ({words})\n"

@@ -25,6 +25,11 @@ from common.making.journal import Journal, remaining, share_lock, since_make
 BAR = 30  # characters
 STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)  # by whom it may concern; no failure
 
+KILLED = {
+    signal.SIGKILL: ", as the system does where memory ends; JOBS=1 needs the least",
+    signal.SIGBUS: ", as where a file it reads is cut short; the same command goes on",
+}
+
 
 def main():
     folder, stage, target, what, *command = sys.argv[1:]
@@ -39,8 +44,17 @@ def main():
         status = run(command, log, lambda: None)
     if status and status not in STOPPED:
         where = f"; {log} has what it printed" if last_line(log) else ""
-        print(f"failed: {what} (status {status}){where}", file=sys.stderr, flush=True)
+        print(f"failed: {what} ({in_words(status)}){where}", file=sys.stderr, flush=True)
     sys.exit(status)
+
+
+def in_words(status: int) -> str:
+    """An exit status; of a process that a signal ended also which one, and why it may have been."""
+    try:
+        ended_by = signal.Signals(status - 128)
+    except ValueError:
+        return f"status {status}"
+    return f"status {status}: {ended_by.name}{KILLED.get(ended_by, '')}"
 
 
 def run_for_make(
