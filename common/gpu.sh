@@ -6,10 +6,15 @@ count=$1
 shift
 busy=75
 command -v flock > /dev/null || { echo "gpu.sh: needs flock, of util-linux; install it" >&2; exit 1; }
-IFS=, read -ra gpus <<< "${CUDA_VISIBLE_DEVICES:-$(seq -s, 0 $((count - 1)))}"
+# Empty, as a cluster sets it where it gave none, is not unset. Names: 0, GPU-8f3…, MIG-GPU-8f3…/1/0.
+IFS=', ' read -ra gpus <<< "${CUDA_VISIBLE_DEVICES-$(seq -s, 0 $((count - 1)))}"
+if [[ ! ${gpus[*]} || ${gpus[0]} == -1 ]]; then
+    echo "GPUS=$count, but CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES-} leaves no GPU; leave GPUS out, or unset it" >&2
+    exit 1
+fi
 while :; do
     for gpu in "${gpus[@]:0:count}"; do
-        lock=${TMPDIR:-/tmp}/basins-$(id -u)-gpu-$gpu
+        lock=${TMPDIR:-/tmp}/basins-$(id -u)-gpu-${gpu//\//_}
         exec 8> "$lock"
         status=0
         why=$(flock -n -E $busy 8 2>&1) || status=$?

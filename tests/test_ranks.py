@@ -306,3 +306,28 @@ def test_make_gives_each_recipe_its_gpu_and_its_launcher():
     assert len(commands) > 10 and all(
         f" bash common/gpu.sh 8 echo '{sys.executable}' -m " in line for line in commands
     ), asked
+
+
+@pytest.mark.parametrize("given", ["MIG-GPU-8f3b/1/0", "GPU-8f3b, 1", "7"])
+def test_any_name_of_a_device_will_do(given, tmp_path):
+    done = on_one_gpu(given, tmp_path)
+    assert done.stdout == f"{given.partition(',')[0]}\n", done.stderr
+
+
+@pytest.mark.parametrize("given", ["", "-1", " "])
+def test_where_no_device_is_visible_that_is_said(given, tmp_path):
+    done = on_one_gpu(given, tmp_path)
+    assert done.returncode == 1 and done.stderr == (
+        f"GPUS=1, but CUDA_VISIBLE_DEVICES={given} leaves no GPU; leave GPUS out, or unset it\n"
+    )
+
+
+def on_one_gpu(given, tmp_path):
+    """What becomes of a command on one of the devices that CUDA_VISIBLE_DEVICES names."""
+    return subprocess.run(
+        ["bash", "common/gpu.sh", "1", "sh", "-c", "echo $CUDA_VISIBLE_DEVICES"],
+        cwd=ROOT,
+        env=os.environ | {"TMPDIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": given},
+        capture_output=True,
+        text=True,
+    )
