@@ -205,3 +205,14 @@ def test_a_file_that_somebody_else_wrote_is_compared_by_date(copied):
     made, said = made_by(copied)
     assert "measure adam-0" in made and "measure swa-0" not in made
     assert said == ["made again, although there: 2 files, because eval/fgsm.py is newer"]
+
+
+def test_what_one_asks_make_to_leave_or_to_take_as_new_holds_when_it_runs(copied):
+    script = copied / "train/adam.py"
+    script.write_text(script.read_text() + "# more\n")
+    made, _ = made_by(copied, "-o", "train/adam.py")
+    assert not any(what.startswith("pretrain") for what in made)
+    asked = ["all", "-o", "train/adam.py", "-W", "eval/line.py"]
+    planned = make(copied, "-n", *asked).stdout.count(" -m eval.line ")
+    done = make(copied, *asked)
+    assert done.returncode == 0 and 0 < planned == done.stdout.count("compare")

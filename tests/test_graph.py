@@ -14,7 +14,7 @@ from collections import Counter
 import pytest
 from conftest import ROOT
 
-from common.making import journal, recipe
+from common.making import journal, plan, recipe
 from common.making import words as study_words
 
 # Its whole path: many systems have no `python`.
@@ -602,3 +602,14 @@ def test_a_recipe_that_a_signal_ends_says_which(folder, number, words):
         [*recipe_of, "sh", "-c", f"kill -{number} $$"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.stderr == f"failed: measure x ({words})\n"
+
+
+@pytest.mark.parametrize("cores, threads, at_once", [(2, 1, 2), (8, 4, 2), (1, 2, 1), (64, 1, 64)])
+def test_as_many_recipes_run_at_once_as_cores_may_be_used(cores, threads, at_once, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(cores))
+    monkeypatch.setattr(plan.Path, "read_text", lambda _: "max 100000")  # a container's limit
+    for given in "1", "64":
+        monkeypatch.setenv("OMP_NUM_THREADS", given)  # a cluster's default, a person's own
+        assert plan.jobs(study_words.Words({"THREADS": str(threads)}, set())) == at_once
+    monkeypatch.setattr(plan.Path, "read_text", lambda _: "200000 100000")
+    assert plan.jobs(study_words.Words({"THREADS": "1"}, set())) == min(cores, 2)
