@@ -6,6 +6,7 @@ import html
 import itertools
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -371,3 +372,22 @@ def test_a_ladder_that_is_named_twice_is_one_line(tmp_path, monkeypatch, capsys)
     with pytest.raises(SystemExit):
         run(monkeypatch, "eval.report", "--out", tmp_path / "out", *flags, tmp_path / "x.h5")
     assert "--ladder: lr is named twice" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "moved, words",
+    [
+        ({"gaussian_noise": "more robust", "fgsm": "more robust"}, "more robust minima"),
+        ({"fgsm": "less robust"}, "less robust minima"),
+        (
+            {"gaussian_noise": "more robust", "square_mask": "less robust"},
+            "minima more robust to Gaussian noise, and less to masked squares,",
+        ),
+    ],
+)
+def test_a_ladder_that_moved_measures_both_ways_says_which(moved, words):
+    rows = [
+        SimpleNamespace(measure=measure, words=moved.get(measure.key, "cannot tell"))
+        for measure in fixed.MEASURES
+    ]
+    assert answer.who(SimpleNamespace(measures=rows)) == words

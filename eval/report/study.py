@@ -206,7 +206,7 @@ class Study:
             )
 
     def _unfinished(self) -> Iterator[str]:
-        """Files and seeds that some minima have and others lack."""
+        """Files that some minima have and others lack; then seeds, which may be meant so."""
         measured = {result.minimum for result in self.passports if "clean" in result.groups}
         have = {"passport file": measured}
         for finetuning in self.finetunings:
@@ -220,13 +220,15 @@ class Study:
             for what, minima in have.items()
             if minimum not in minima
         ]
-        seeds = self.minima["seed"].unique()
-        for setting, frame in self.minima.groupby("setting", sort=False):
-            lacking += [
-                f"{setting} has no seed {seed}" for seed in seeds if seed not in set(frame["seed"])
-            ]
         if lacking:
             yield f"The study is not finished: {some(lacking, '; ')}."
+        seeds = self.minima["seed"].unique()
+        fewer = []
+        for setting, frame in self.minima.groupby("setting", sort=False):
+            if missing := [str(seed) for seed in seeds if seed not in set(frame["seed"])]:
+                fewer.append(f"{setting} has no seed {', '.join(missing)}")
+        if fewer:
+            yield f"Not every setting has every seed: {some(fewer, '; ')}."
 
     def _short_of_target(self) -> Iterator[str]:
         """Minima whose train accuracy is below the target of pretraining."""
@@ -269,6 +271,7 @@ class Study:
             for result in self.passports
             for group in result.groups
             for path in summary.undefined(result.within(group))
+            if not path.startswith("halves/")  # which are the report's own
         ]
         if found:
             yield (

@@ -115,9 +115,15 @@ def along(ladder: ladders.Ladder) -> str:
         )
     if not ladder.moved:
         return f"{start} no measure of robustness is known to have moved: it says nothing."
-    ways = {measure.words for measure in ladder.measures if measure.moved}
-    who = f"{ways.pop()} minima" if len(ways) == 1 else "minima of another robustness"
-    return f"{start} {who} {followed(row)}."
+    return f"{start} {who(ladder)} {followed(row)}."
+
+
+def who(ladder: ladders.Ladder) -> str:
+    """More robust minima; minima more robust to this, and less to that."""
+    ways = became(ladder)
+    if len(ways) == 1:
+        return f"{ways[0].partition(' to ')[0]} minima"
+    return f"minima {ways[0]}, and {ways[1].replace('less robust', 'less', 1)},"
 
 
 def became(ladder: ladders.Ladder) -> list[str]:
@@ -158,11 +164,8 @@ def closing(found: agreements.Findings) -> str:
             f"{'it is not' if alike else 'it is the knob, not'} robustness to {listed(apart)}: per "
             "unit of it the ladders differ"
         )
-    if alone := moved_alone(found):
-        parts.append(
-            f"whether it is robustness to {listed(alone)}, which one ladder alone moved, "
-            "they cannot tell"
-        )
+    if untold := [each for each in moved(found) if each not in alike + apart]:
+        parts.append(f"whether it is robustness to {listed(untold)}, they cannot tell")
     if alike or apart:
         return f"{capitalized('; '.join(parts))}."
     if not {RISES, FALLS} & told:
@@ -176,10 +179,10 @@ def closing(found: agreements.Findings) -> str:
     return "Whether that is robustness itself or the knob, these ladders cannot tell."
 
 
-def moved_alone(found: agreements.Findings) -> list[str]:
-    """What robustness is to, of the measures that one ladder moved alone."""
-    moved = [key for ladder in found.ladders for key in ladder.moved]
-    return [measure.against for measure in ladders.MEASURES if moved.count(measure.key) == 1]
+def moved(found: agreements.Findings) -> list[str]:
+    """What robustness is to, of the measures that a ladder moved."""
+    keys = {key for ladder in found.ladders for key in ladder.moved}
+    return [measure.against for measure in ladders.MEASURES if measure.key in keys]
 
 
 def against(rows: list[agreements.Agreement]) -> list[str]:
