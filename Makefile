@@ -17,7 +17,8 @@ EPOCHS = 40
 
 # What is measured: files of eval/; those of MEASUREMENTS_MORE with MORE=1.
 MEASUREMENTS = clean gaussian_noise square_mask fgsm local_energy
-MEASUREMENTS_MORE = pgd corruptions local_energy_layers local_energy_all adaptive_sharpness hessian
+MEASUREMENTS_MORE = pgd corruptions local_energy_layers local_energy_all adaptive_sharpness hessian \
+                    rounded_weights
 MORE =
 # What is measured on two minima: files of eval/. Of the settings in PAIRED each meets each, with
 # the first seed and the second, and with the first alone.

@@ -17,6 +17,7 @@ MEASURE_corruptions    = --corruptions-levels 0,3
 MEASURE_local_energy_layers = --local-energy-layers-levels 0,0.1 --local-energy-layers-repeats 1
 MEASURE_local_energy_all    = --local-energy-all-levels 0,0.1 --local-energy-all-repeats 2
 MEASURE_adaptive_sharpness  = --adaptive-sharpness-draws 2 --adaptive-sharpness-steps 3
+MEASURE_rounded_weights     = --rounded-weights-levels 0,0.14
 MEASURE_hessian        = --hessian-iterations 2 --hessian-vectors 2
 COMPARE  = --images 10 --batchnorm-images 50
 COMPARE_line = --points 3
