@@ -57,7 +57,10 @@ TUNE =
 
 # Where recipes run: THREADS of a process, JOBS at once (default: as the cores allow), how many GPUS
 # of this machine, LAUNCH before each command. V=1 shows whole commands and all that they print.
+# TOGETHER: recipes of one stage that share a process, where neither GPUS nor LAUNCH is given; it
+# saves each the seconds in which PyTorch is imported.
 THREADS = 1
+TOGETHER = 1
 JOBS =
 GPUS =
 LAUNCH =

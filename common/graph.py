@@ -319,8 +319,15 @@ def makefile(
             new, before = study.at("flags/new", stage), rehearsals.get(stage, "")
             yield f"{study.flags_file(stage)}: FORCE | {before}\n\t@mv {new} $@\n"
     coming = {step.rule.target: step for step in steps}
+    shared = {}
+    for name, some in together(study, steps):
+        yield text_of_several(study, name, some)
+        shared |= {step.rule.target: name for step in some}
     for rule in made:
-        yield text(study, coming.get(rule.target) or plan.Step(rule, ""))
+        if rule.target in shared:
+            yield f"{rule.target}: {shared[rule.target]}\n\t@test -e $@\n"
+        else:
+            yield text(study, coming.get(rule.target) or plan.Step(rule, ""))
     page = study.at("report/index.html")
     # A target with a recipe is never up to date for make -q.
     yield f"all: {page}" + ("" if "q" in letters(flags) else f"\n\t@echo 'report: {page}'")
@@ -343,16 +350,62 @@ def text(study: Study, step: plan.Step) -> str:
     a rehearsal, where it is needed, and what is newer but holds what the target was made from.
     """
     rule, command = step.rule, step.rule.command
-    needs = [*rule.needs, *([study.flags_file(rule.stage)] if rule.stage else [])]
     if isinstance(command, list):
         about = shlex.join([study.folder, rule.stage, rule.target, rule.what])
-        flags = "" if rule.listed else study.flags[rule.stage]
-        command = f"{shlex.join(command)} {flags}".strip().replace("$", "$$")
-        command = f"$({'show' if rule.shown else 'run'}) {about} $(on) {command}"
+        command = f"$({'show' if rule.shown else 'run'}) {about} $(on) {arguments(study, rule)}"
+    dated, before = needs_of(study, step)
+    return f"{rule.target}: {' '.join(dated)} | {' '.join(before).strip()}\n\t{command}\n"
+
+
+def needs_of(study: Study, step: plan.Step) -> tuple[list[str], list[str]]:
+    """(what a rule needs and is dated by, what is made before it and is not)."""
+    rule = step.rule
+    needs = [*rule.needs, *([study.flags_file(rule.stage)] if rule.stage else [])]
     dated = [need for need in needs if need not in step.same]
     dated += ["FORCE"] if step.unlike_dates else []
-    before = [*step.same, "$(ready)", *([rule.rehearsal] if step.reason else [])]
-    return f"{rule.target}: {' '.join(dated)} | {' '.join(before).strip()}\n\t{command}\n"
+    return dated, [*step.same, "$(ready)", *([rule.rehearsal] if step.reason else [])]
+
+
+def arguments(study: Study, rule: Rule) -> str:
+    """What follows Python in the command of a rule."""
+    flags = "" if rule.listed else study.flags[rule.stage]
+    return f"{shlex.join(rule.command)} {flags}".strip().replace("$", "$$")
+
+
+def together(study: Study, steps: list[plan.Step]) -> Iterator[tuple[str, list[plan.Step]]]:
+    """(a name for make, steps of one stage that share a process): as many as TOGETHER says, and no
+    more than leave each job some.
+    """
+    if study.words["GPUS"] or study.words["LAUNCH"]:
+        return
+    stages = {}
+    for step in steps:
+        rule = step.rule
+        if step.reason and rule.what and not (rule.listed or rule.same_run):
+            stages.setdefault(rule.stage, []).append(step)
+    for stage, mine in stages.items():
+        share = len(mine) // plan.jobs(study.words)
+        most = max(1, min(share, study.words.number("TOGETHER")))
+        for first in range(0, len(mine), most):
+            if len(some := mine[first : first + most]) > 1:
+                yield f"together-{stage}-{first}", some
+
+
+def text_of_several(study: Study, name: str, some: list[plan.Step]) -> str:
+    """The rule of steps that share a process, as make reads it; the files follow from it."""
+    dated, before, recipes = [], [], []
+    for step in some:
+        for together, own in zip((dated, before), needs_of(study, step)):
+            together += [need for need in own if need not in together]
+        words_of_it = arguments(study, step.rule)
+        number = 1 + len(shlex.split(words_of_it))
+        about = shlex.join([str(number), step.rule.target, step.rule.what])
+        recipes.append(f"{about} $(interpreter) {words_of_it}")
+    about = shlex.join([study.folder, some[0].rule.stage])
+    return (
+        f".PHONY: {name}\n{name}: {' '.join(dated)} | {' '.join(before)}\n"
+        f"\t$(together) {about} {' '.join(recipes)}\n"
+    )
 
 
 def targets_of(study: Study, made: list[Rule], goals: list[str]) -> list[str]:

@@ -55,10 +55,12 @@ endif
 export PYTHONSAFEPATH :=
 
 # on: what a command begins with: the GPU it gets, who launches it, Python.
-# run: common/making/recipe.py, which runs a command and says what it is; show: and what it prints.
+# run: common/making/recipe.py, which runs a command and says what it is; show: and what it prints;
+# together: several of them in forks of one process.
 verbose := $(filter 1 yes,$(V))
 unexport SHOW MAKE_PROCESS
 on = $(if $(GPUS),bash common/gpu.sh $(GPUS)) $(LAUNCH) $(interpreter)
+together = $(if $(verbose),SHOW=1 ,@)$(interpreter) -m common.making.together
 run = $(if $(verbose),SHOW=1 ,@)$(python) -m common.making.recipe
 show = $(if $(verbose),,@)SHOW=1 $(python) -m common.making.recipe
 

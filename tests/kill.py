@@ -1,5 +1,5 @@
 """Kills the smoke study at 30 seeded moments, runs `make all` again each time, and compares with a
-study that nobody killed.
+study that nobody killed. In every second one recipes share a process (TOGETHER=2).
 
     python -m tests.kill [--kills N] [--seed K] [--folder FOLDER]
 
@@ -249,7 +249,8 @@ def main():
         shutil.rmtree(folder)  # always the same path: commands are compared too
         folder.with_suffix(".log").unlink()
         shutil.rmtree(folder.with_suffix(".watch"), ignore_errors=True)
-        wrong, seconds, twice = trial(folder, kill, (1, 2, 4)[number % 3])
+        together = f"TOGETHER={1 + number % 2}"
+        wrong, seconds, twice = trial(folder, kill, (1, 2, 4)[number % 3], together)
         wrong += compare(contents(folder), expected)
         failed += bool(wrong)
         print(

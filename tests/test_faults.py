@@ -61,7 +61,8 @@ def test_a_killed_study_ends_as_one_that_nobody_killed(number, uninterrupted):
     shutil.rmtree(folder)
     shutil.rmtree(folder.with_suffix(".watch"), ignore_errors=True)
     folder.with_suffix(".log").unlink()
-    wrong, gone, _ = kill.trial(folder, how, 4, *SMALL)
+    together = f"TOGETHER={1 + number % 2}"  # recipes that share a process, in one of them
+    wrong, gone, _ = kill.trial(folder, how, 4, *SMALL, together)
     wrong += kill.compare(kill.contents(folder), expected)
     assert not wrong, folder.with_suffix(".log").read_text()[-3000:]
     assert gone < 5

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from common.making.journal import Journal, remaining, share_lock, since_make
 BAR = 30  # characters
 STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)  # by whom it may concern; no failure
 
+Start = Callable[..., subprocess.Popen]
 KILLED = {
     signal.SIGKILL: ", as the system does where memory ends; JOBS=1 needs the least",
     signal.SIGBUS: ", as where a file it reads is cut short; the same command goes on",
@@ -33,19 +35,27 @@ KILLED = {
 
 def main():
     folder, stage, target, what, *command = sys.argv[1:]
+    sys.exit(carry_out(folder, stage, target, what, command, subprocess.Popen))
+
+
+def carry_out(
+    folder: str, stage: str, target: str, what: str, command: list[str], start: Start
+) -> int:
+    """Runs one recipe; the exit status. `start` is subprocess.Popen, or what does the same."""
     sys.stdout.reconfigure(errors="replace")  # what a script printed, on any terminal
     log = Path(folder, "logs", f"{os.path.relpath(target, folder)}.log")
     log = None if os.environ.get("SHOW") else log
     if "MAKE_PROCESS" in os.environ:
         share_lock(folder, int(os.environ["MAKE_PROCESS"]))
-        status = run_for_make(Journal(folder), stage, target, what, command, log)
+        about = {"stage": stage, "kind": what.split()[0], "target": target}
+        status = run_for_make(Journal(folder), about, what, command, log, start)
     else:  # by hand, or a report on a part: no make counts it
         print(what, flush=True)
-        status = run(command, log, lambda: None)
+        status = run(command, log, lambda: None, start)
     if status and status not in STOPPED:
         where = f"; {log} has what it printed" if last_line(log) else ""
         print(f"failed: {what} ({in_words(status)}){where}", file=sys.stderr, flush=True)
-    sys.exit(status)
+    return status
 
 
 def in_words(status: int) -> str:
@@ -58,15 +68,17 @@ def in_words(status: int) -> str:
 
 
 def run_for_make(
-    journal: Journal, stage: str, target: str, what: str, command: list[str], log: Path | None
+    journal: Journal, about: dict, what: str, command: list[str], log: Path | None, start: Start
 ) -> int:
-    """Runs one of the recipes that a make set out to run; the exit status."""
-    about = {"stage": stage, "kind": what.split()[0], "target": target}
+    """Runs one of the recipes that a make set out to run; the exit status. `about`: its stage, kind
+    and target.
+    """
+    target = about["target"]
     sources = contents.sources(journal.folder, target)  # as they are now: the command reads them
     position = journal.write("began", **about)
     say(journal, position, what)
     began = time.monotonic()
-    status = run(command, log, lambda: draw(journal, what, log))
+    status = run(command, log, lambda: draw(journal, what, log), start)
     if not status:
         seconds = round(time.monotonic() - began, 3)
         made = contents.digests(journal.folder, [target])
@@ -75,7 +87,9 @@ def run_for_make(
     return status
 
 
-def run(command: list[str], log: Path | None, while_it_runs) -> int:
+def run(
+    command: list[str], log: Path | None, while_it_runs: Callable[[], None], start: Start
+) -> int:
     """The command's exit status; its output is added to `log`, or shown. Signals are handed on."""
     child = None
 
@@ -92,7 +106,7 @@ def run(command: list[str], log: Path | None, while_it_runs) -> int:
         if output:
             print(f"$ {shlex.join(command)}", file=output, flush=True)
         try:
-            child = subprocess.Popen(command, stdout=output, close_fds=False)
+            child = start(command, stdout=output, close_fds=False)
         except OSError as error:
             print(f"{command[0]}: {error.strerror}", file=sys.stderr)
             return 127

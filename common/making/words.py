@@ -177,7 +177,9 @@ def check_names(words: Words, makefiles: list[str]):
     known = {name for path in makefiles for name in assigned(path)}
     read = set(re.findall(r"\$\((\w+)\)", Path(profile).read_text()))  # by the profile itself
     for name in sorted(assigned(profile) - known - read):
-        check_name(words, name, known, f"{profile}: ")
+        of = OF_WORDS.get(name[: name.find("_") + 1])
+        if of not in words.typed:  # typed LADDERS need not have all of the profile's
+            check_name(words, name, known, f"{profile}: ")
     for name in sorted(words.typed - known - assigned(profile)):
         check_name(words, name, known | assigned(profile))
 
@@ -203,7 +205,7 @@ def check_name(words: Words, name: str, known: set[str], where: str = ""):
 
 def check_values(words: Words):
     """SystemExit where a number, a place or a folder of images makes no sense."""
-    for name in "RUNS", "EPOCHS", "THREADS", "TUNE_RUNS":
+    for name in "RUNS", "EPOCHS", "THREADS", "TOGETHER", "TUNE_RUNS":
         words.number(name)
     for name in "JOBS", "GPUS":  # empty: as the machine allows
         if words[name]:
