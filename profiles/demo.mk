@@ -10,14 +10,14 @@ LADDER_noise = adam noisy_adam@sigma_0.05 noisy_adam@sigma_0.1@epochs_10 noisy_a
 SEEDS    = 0-3
 SEEDS_swa = 0 1
 EPOCHS   = 9
-PAIRED   = $(filter adam swa,$(METHODS))
+PAIRED   = adam
 MODES    = full probe
 RUNS     = 2
 TOGETHER = 4
 TRAIN    = --batch-size 32 --decay-from 0.5 --train-images 130
 TRAIN_swa = --snapshots 8
 # Of each measure the split that the ladders ask for, BatchNorm recomputed for every minimum alike.
-MEASURE  = --images 520 --batchnorm-images 260 --batchnorm recomputed
+MEASURE  = --images 312 --batchnorm-images 260 --batchnorm recomputed
 MEASURE_gaussian_noise = --gaussian-noise-levels 0,0.1,0.2 --gaussian-noise-repeats 2 --gaussian-noise-split test
 MEASURE_square_mask    = --square-mask-levels 0,0.2,0.4 --square-mask-repeats 2 --square-mask-split test
 MEASURE_fgsm           = --fgsm-levels 0,0.002,0.004 --fgsm-split test

@@ -6,10 +6,12 @@ import html
 import itertools
 import json
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import test_ladders
 from conftest import run
 from test_report import MADE_UP, report, training, write
 
@@ -391,3 +393,46 @@ def test_a_ladder_that_moved_measures_both_ways_says_which(moved, words):
         for measure in fixed.MEASURES
     ]
     assert answer.who(SimpleNamespace(measures=rows)) == words
+
+
+@pytest.mark.parametrize("step, sentence", [(0.1, "left"), (0.5, "untold")])
+def test_what_is_left_given_clean_accuracy_is_said_or_that_the_two_are_not_told_apart(
+    step, sentence
+):
+    values = test_ladders.climbed(
+        test_ladders.heights(step, step), range(6), changes=(0.4, 0, 0, 0)
+    )
+    after = {row.minimum: row.value for row in values if row.name == "accuracy" and row.task}
+    clean = test_ladders.changed(
+        values,
+        lambda row: replace(row, value=after[row.minimum] - 0.2),
+        source="clean",
+        name="accuracy",
+    )
+    found = agreements.findings(clean, {"lr": test_ladders.LR}, test_ladders.FULL)
+    said = answer.given(found)
+    if sentence == "left":
+        assert re.fullmatch(
+            r"Given clean test accuracy, a change of \S+ \[\S+, \S+\] points along lr is left\.",
+            said,
+        )
+    else:
+        assert re.fullmatch(
+            r"Given clean test accuracy, the two cannot be told apart along lr "
+            r"\((9\d|100)% of it lies along the rungs\)\.",
+            said,
+        )
+
+
+def test_other_finetunings_stand_beside_the_answer(tmp_path):
+    kept, _, _ = results.read(
+        ladder_study(tmp_path, LR, range(4), ("full", "probe"), noise=0.02), [], partial=False
+    )
+    of_both = study.Study(kept, [], [], rungs={"lr": LR})
+    assert of_both.asked.mode == "full"
+    (sentence,) = answer.beside(of_both)
+    assert re.fullmatch(
+        r"Probe: test accuracy after finetuning changes by \S+ \[\S+, \S+\] points along lr\.",
+        sentence,
+    )
+    assert sentence in answer.lines(of_both)

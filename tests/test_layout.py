@@ -32,7 +32,7 @@ WITH_PYTHON_ALONE = (
     *("common/graph.py", "common/origins.py", "common/parts.py", "common/settings.py"),
     *(
         f"common/making/{name}.py"
-        for name in ("contents", "journal", "place", "plan", "recipe", "study", "words")
+        for name in ("contents", "journal", "makefile", "place", "plan", "recipe", "study", "words")
     ),
 )
 

@@ -134,6 +134,12 @@ class Study:
         """What the ladders show; None where there is none."""
         return self.found_in(self.asked) if self.ladders else None
 
+    @cached_property
+    def found_beside(self) -> dict[str, agreements.Findings]:
+        """{finetuning: what the ladders show in its outcomes}, but for the one of the answer."""
+        others = [each for each in self.finetunings if each != self.asked]
+        return {each.label: self.found_in(each) for each in others} if self.ladders else {}
+
     def found_in(self, finetuning: Finetuning | None) -> agreements.Findings:
         """What the ladders show in the outcomes of one finetuning."""
         return agreements.findings(self.values, self.ladders, finetuning, self.halves)
@@ -206,7 +212,7 @@ class Study:
             )
 
     def _unfinished(self) -> Iterator[str]:
-        """Files that some minima have and others lack; then seeds, which may be meant so."""
+        """Files that some minima have and others lack."""
         measured = {result.minimum for result in self.passports if "clean" in result.groups}
         have = {"passport file": measured}
         for finetuning in self.finetunings:
@@ -222,13 +228,15 @@ class Study:
         ]
         if lacking:
             yield f"The study is not finished: {some(lacking, '; ')}."
-        seeds = self.minima["seed"].unique()
-        fewer = []
+
+    @cached_property
+    def fewer_seeds(self) -> str:
+        """Settings that lack seeds which others have, in words; "" where there are none."""
+        seeds, fewer = self.minima["seed"].unique(), []
         for setting, frame in self.minima.groupby("setting", sort=False):
             if missing := [str(seed) for seed in seeds if seed not in set(frame["seed"])]:
                 fewer.append(f"{setting} has no seed {', '.join(missing)}")
-        if fewer:
-            yield f"Not every setting has every seed: {some(fewer, '; ')}."
+        return some(fewer, "; ")
 
     def _short_of_target(self) -> Iterator[str]:
         """Minima whose train accuracy is below the target of pretraining."""

@@ -4,6 +4,8 @@ within settings.
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from eval.report import agreements, ladders
 from eval.report.agreements import ITSELF, KNOB
 from eval.report.fixed_in_advance import LEAST_RUNGS, LEAST_SEEDS, OUTCOMES
@@ -20,7 +22,7 @@ def add(study: Study, page: Page):
     """The answer in a sentence or two; of ladders also what it rests on."""
     if text := answer(study):
         page.lead(text, "answer")
-    if study.found and (text := grounds(study.found)):
+    if study.found and (text := " ".join(under_the_answer(study)).strip()):
         page.lead(text, "")
 
 
@@ -45,11 +47,45 @@ def grounds(found: agreements.Findings) -> str:
     return " ".join([*moved, closing(found)]).strip()
 
 
+def under_the_answer(study: Study) -> list[str]:
+    """The grounds, and what stands beside them as description."""
+    return [text for text in (grounds(study.found), given(study.found), *beside(study)) if text]
+
+
+def given(found: agreements.Findings) -> str:
+    """How much of the first outcome's change is left where clean accuracy does not change."""
+    left, untold = [], []
+    for ladder in found.ladders:
+        if not ladder.outcomes or first(ladder).along.change.why:
+            continue
+        row, rest = first(ladder), first(ladder).given["clean test accuracy"]
+        if rest.change.why:
+            untold.append(f"along {ladder.name} ({rest.share:.0%} of it lies along the rungs)")
+        else:
+            size = row.outcome.size(rest.change.mean, rest.change.low, rest.change.high)
+            left.append(f"{size} along {ladder.name}")
+    parts = [f"a change of {listed(left)} is left"] if left else []
+    parts += [f"the two cannot be told apart {listed(untold)}"] if untold else []
+    return f"Given clean test accuracy, {'; '.join(parts)}." if parts else ""
+
+
+def beside(study: Study) -> Iterator[str]:
+    """What ladders show in other finetunings, a sentence each: description, no verdict."""
+    for label, found in study.found_beside.items():
+        changes = [
+            f"{change_of(first(ladder))} along {ladder.name}"
+            for ladder in found.ladders
+            if np.isfinite(first(ladder).along.change.mean)
+        ]
+        if changes:
+            yield f"{capitalized(label)}: {FIRST.words} changes by {listed(changes)}."
+
+
 def lines(study: Study) -> list[str]:
     """The answer as it is printed on the terminal."""
     if study.found:
         rows = [row for ladder in study.found.ladders for row in in_lines(ladder)]
-        words = answer(study), grounds(study.found)
+        words = answer(study), *under_the_answer(study)
         return [text for text in words if text] + [f"  {row}" for row in rows]
     if not study.tests:
         return []

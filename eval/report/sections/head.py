@@ -18,9 +18,8 @@ def what_was_run(study: Study) -> str:
     seeds = study.minima["seed"].nunique()
     settings = counted(len(study.members), "setting", "settings")
     minima = counted(len(study.minima), "minimum", "minima")
-    every = len(study.minima) == len(study.members) * seeds
-    up_to = "x" if every else "x up to"
-    words = f"{minima} ({settings} {up_to} {counted(seeds, 'seed', 'seeds')})"
+    but = f"; {study.fewer_seeds}" if study.fewer_seeds else ""
+    words = f"{minima} ({settings} x {counted(seeds, 'seed', 'seeds')}{but})"
     if study.asked:
         runs = {len(result.data["epochs_to_target"]) for result in study.asked.results}
         many = " or ".join(counted(count, "run", "runs") for count in sorted(runs))

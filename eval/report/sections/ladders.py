@@ -237,15 +237,14 @@ def slopes(rows: Sequence[Slope]) -> Iterator[list]:
 
 def add_others(study: Study, page: Page):
     """Other tasks and modes of finetuning: the changes along each ladder, without a verdict."""
-    others = [each for each in study.finetunings if each != study.asked]
-    if not others:
+    if not study.found_beside:
         return
     lines = [["", "ladder", *(f"{outcome.words} [95 %]" for outcome in OUTCOMES), "n"]]
-    for finetuning in others:
-        for ladder in study.found_in(finetuning).ladders:
+    for label, found in study.found_beside.items():
+        for ladder in found.ladders:
             seeds = max(len(row.along.seeds) for row in ladder.outcomes)
             changes = [moved_at_all(row) for row in ladder.outcomes]
-            lines.append([finetuning.label, ladder.name, *changes, seeds])
+            lines.append([label, ladder.name, *changes, seeds])
     page.table(
         lines,
         "Description: no part of the family that was fixed in advance, which is about "
