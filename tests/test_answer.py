@@ -413,15 +413,11 @@ def test_what_is_left_given_clean_accuracy_is_said_or_that_the_two_are_not_told_
     said = answer.given(found)
     if sentence == "left":
         assert re.fullmatch(
-            r"Given clean test accuracy, a change of \S+ \[\S+, \S+\] points along lr is left\.",
+            r"At equal clean test accuracy a change of \S+ \[\S+, \S+\] points along lr is left\.",
             said,
         )
     else:
-        assert re.fullmatch(
-            r"Given clean test accuracy, the two cannot be told apart along lr "
-            r"\((9\d|100)% of it lies along the rungs\)\.",
-            said,
-        )
+        assert said.startswith("Along lr clean test accuracy itself changes with the rungs: ")
 
 
 def test_other_finetunings_stand_beside_the_answer(tmp_path):

@@ -35,6 +35,8 @@ from eval.report.table import Values
 
 RISES, FALLS, NO_MORE, CANNOT_TELL = "rises", "falls", "no more than", "cannot tell"
 
+BEYOND = "its interval reaches beyond the margin"
+
 METHOD = (
     "A ladder is a list of settings along one knob, and the same seeds climb every rung. Change: "
     "from the first rung to the last, along each seed's straight line over the rungs' ranks; "
@@ -341,6 +343,7 @@ def _with_verdict(ladder: Ladder, row: Followed, family: int) -> Followed:
     if verdict == NO_MORE and row.never:
         verdict = CANNOT_TELL
         why = f"{row.never} minima never got there: how late they would have been is not known"
+    why = why.replace(BEYOND, f"{BEYOND} of {row.outcome.size(row.outcome.margin)}")
     return replace(row, verdict=verdict, why=why)
 
 
@@ -358,7 +361,7 @@ def judge(changes: Sequence[float], holm: float, margin: float) -> tuple[str, st
         return NO_MORE, ""
     if beyond_chance:
         return CANNOT_TELL, "it hangs on one seed"
-    return CANNOT_TELL, "not beyond chance, and its interval reaches beyond the margin"
+    return CANNOT_TELL, f"not beyond chance after Holm's correction, and {BEYOND}"
 
 
 def _untestable(ladder: Ladder, row: Along) -> str:

@@ -58,15 +58,22 @@ def given(found: agreements.Findings) -> str:
     for ladder in found.ladders:
         if not ladder.outcomes or first(ladder).along.change.why:
             continue
-        row, rest = first(ladder), first(ladder).given["clean test accuracy"]
+        rest = first(ladder).given["clean test accuracy"]
         if rest.change.why:
-            untold.append(f"along {ladder.name} ({rest.share:.0%} of it lies along the rungs)")
+            untold.append(ladder.name)
         else:
-            size = row.outcome.size(rest.change.mean, rest.change.low, rest.change.high)
+            change = rest.change
+            size = FIRST.size(change.mean, change.low, change.high)
             left.append(f"{size} along {ladder.name}")
-    parts = [f"a change of {listed(left)} is left"] if left else []
-    parts += [f"the two cannot be told apart {listed(untold)}"] if untold else []
-    return f"Given clean test accuracy, {'; '.join(parts)}." if parts else ""
+    sentences = []
+    if left:
+        sentences.append(f"At equal clean test accuracy a change of {listed(left)} is left.")
+    if untold:
+        sentences.append(
+            f"Along {listed(untold)} clean test accuracy itself changes with the rungs: the data "
+            "cannot tell which of the two finetuning follows."
+        )
+    return " ".join(sentences)
 
 
 def beside(study: Study) -> Iterator[str]:
