@@ -170,7 +170,14 @@ def finetunings(results: list[Result]) -> list[Finetuning]:
 
 
 def pretraining(result: Result) -> Iterator[dict]:
-    """When it reached its target."""
+    """When it reached its target, and what it cost in gradients."""
+    if "gradients" in result.attrs and "epochs" in result.settings:
+        yield {
+            "source": "pretraining",
+            "name": "gradients",
+            "value": float(result.attrs["gradients"] * result.settings["epochs"]),
+            "words": "gradients that a training image took: epochs, twice as many for sam",
+        }
     yield {
         "source": "pretraining",
         "name": "epoch_at_target",

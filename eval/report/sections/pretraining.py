@@ -40,9 +40,12 @@ def add(study: Study, page: Page):
 
 def clean(study: Study) -> cells.Columns:
     """When pretraining reached its target, and what the minima do on clean images."""
-    reached = study.values.where(source="pretraining", name="epoch_at_target")
+    pretraining = study.values.where(source="pretraining")
     values = study.values.where(**MEASURED, source="clean")
-    return [("epoch at target (running)", cells.by_minimum(reached))] + [
+    costs = {"gradients an image": "gradients", "epoch at target (running)": "epoch_at_target"}
+    return [
+        (title, cells.by_minimum(pretraining.where(name=name))) for title, name in costs.items()
+    ] + [
         (f"{split} {name}", cells.by_minimum(values.where(split=split, name=name)))
         for split, names in CLEAN.items()
         for name in names
