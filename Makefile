@@ -94,7 +94,7 @@ help:
 	@echo 'make bench      the speed of this machine;  make container  the image, and the smoke study in it'
 	@echo 'make setup      the environment in .venv alone'
 	@echo
-	@$(foreach v,PROFILE METHODS LADDERS CONTROLS SEEDS EPOCHS MEASUREMENTS MEASUREMENTS_MORE MORE COMPARISONS PAIRED \
+	@$(foreach v,PROFILE A METHODS LADDERS CONTROLS SEEDS EPOCHS MEASUREMENTS MEASUREMENTS_MORE MORE COMPARISONS PAIRED \
 	  TASKS MODES RUNS IMAGENET CIFAR THREADS JOBS GPUS LAUNCH PYTHON,printf '  %-18s%s\n' '$v' $(call quoted,$($v));)
 	@printf '  %-18s%s\n' profiles '$(patsubst profiles/%.mk,%,$(wildcard profiles/*.mk))'
 

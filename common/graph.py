@@ -87,7 +87,9 @@ def source_of(study: Study, name: str, variable: str) -> list[str]:
     if not flags:
         raise SystemExit(f"{variable} is empty; it says what data/{name}.h5 is made of")
     if folder and not study.words[folder] and kept.exists():
-        return [*shlex.split(kept.read_text())[:1], *flags[1:]]
+        before = shlex.split(kept.read_text())[:1]
+        if ":" not in "".join(before):  # glyphs:letters, of another profile's study
+            return [*before, *flags[1:]]
     if not flags[0]:  # '', a folder that nobody named
         raise SystemExit(
             f"PROFILE={study.words['PROFILE']} needs {folder or variable}=folder with "

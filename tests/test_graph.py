@@ -243,7 +243,7 @@ def test_any_single_file_is_a_target(folder):
         ("TRAIN=--lr '1e-3", "TRAIN=--lr '1e-3: no closing quotation"),
         (
             "IMAGENET=/nowhere/at/all",
-            "IMAGENET=/nowhere/at/all: PROFILE=smoke takes no such folder",
+            "IMAGENET=/nowhere/at/all: PROFILE=smoke takes no folder of images",
         ),
         (
             "CONTROLS=swa_last",
@@ -316,6 +316,19 @@ def test_a_folder_of_images_is_asked_for_and_looked_for(folder):
     assert (
         refused(small, "IMAGENET=/no where", folder=folder) == "IMAGENET=/no where: no such folder"
     )
+
+
+def test_a_study_of_drawn_images_is_no_folder_that_was_named_before(folder):
+    (folder / "flags").mkdir(parents=True)
+    kept = folder / "flags/prepare-pretrain"
+    kept.write_text("glyphs:letters --image-size 32")
+    asked = make("plan", "PROFILE=small", folder=folder)
+    assert asked.returncode and "PROFILE=small needs IMAGENET=folder" in asked.stderr
+    kept.write_text("/my/imagenet --image-size 64")
+    (command,) = [
+        words for words in commands("PROFILE=small", folder=folder) if "/my/imagenet" in words
+    ]
+    assert command[2] == "common.images.prepare"
 
 
 def test_an_old_python_and_an_old_make_are_one_line(tmp_path, folder):

@@ -222,6 +222,8 @@ def check_values(words: Words):
     for name in words.typed.intersection(FOLDERS):
         folder = words[name]
         if folder and folder not in sources:
-            raise SystemExit(f"{name}={folder}: PROFILE={words['PROFILE']} takes no such folder")
+            raise SystemExit(
+                f"{name}={folder}: PROFILE={words['PROFILE']} takes no folder of images"
+            )
         if folder and ":" not in folder and not Path(folder).exists():
             raise SystemExit(f"{name}={folder}: no such folder")
