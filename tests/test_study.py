@@ -104,7 +104,7 @@ def test_the_answer_is_on_top_and_for_machines_beside(study):
         and "As saved, these minima have less than 95%" in top
         and "Profile smoke: glyphs:letters (50 classes at 32 px" in top
         and "commit" in top
-        and "no finite number" not in top
+        and "halves/" not in top  # which lack draws where there is one, and that is no fault
     )
     assert re.findall(r'<a href="(#.*?)">', page) == [
         f"#{name}" for name in re.findall(r'<h2 id="(.*?)"', page)
