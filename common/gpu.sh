@@ -8,7 +8,7 @@ busy=75
 command -v flock > /dev/null || { echo "gpu.sh: needs flock, of util-linux; install it" >&2; exit 1; }
 # Empty, as a cluster sets it where it gave none, is not unset. Names: 0, GPU-8f3…, MIG-GPU-8f3…/1/0.
 IFS=', ' read -ra gpus <<< "${CUDA_VISIBLE_DEVICES-$(seq -s, 0 $((count - 1)))}"
-if [[ ! ${gpus[*]} || ${gpus[0]} == -1 ]]; then
+if [[ ! ${gpus[*]-} || ${gpus[0]} == -1 ]]; then
     echo "GPUS=$count, but CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES-} leaves no GPU; leave GPUS out, or unset it" >&2
     exit 1
 fi

@@ -229,7 +229,8 @@ def test_the_tables_of_ladders_say_what_moved_and_how_sure(two):
     assert per_unit[0].startswith("loss gained under Gaussian noise")
     probes = found("probe")
     assert [row[1] for row in probes] == ["lr", "noise"]
-    assert re.fullmatch(r"4\S+ \[\S+ \S+\] points", probes[0][2]) and probes[0][4:6] == ["–", "–"]
+    assert re.fullmatch(r"4\S+ \[\S+ \S+\] points", probes[0][2])
+    assert probes[0][4:6] == ["–", "–"]
 
 
 @pytest.mark.slow

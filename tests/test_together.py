@@ -27,9 +27,9 @@ if __name__ == "__main__":
 """
 
 
-def carried_out(tmp_path, *whats):
+def carried_out(tmp_path, *whats, script=TINY):
     """What becomes of recipes of a small script, which share a process."""
-    (tmp_path / "tiny.py").write_text(TINY)
+    (tmp_path / "tiny.py").write_text(script)
     folder, words = tmp_path / "study", []
     folder.mkdir()
     for number, what in enumerate(whats):
@@ -76,6 +76,25 @@ def test_the_first_that_fails_is_the_last_and_says_why(how, line, status, tmp_pa
     assert sorted(path.name for path in (tmp_path / "study").iterdir()) == ["0", "logs"]
     assert line.format(out=tmp_path / "study/1") in done.stderr.splitlines() + [""]
     assert f"failed: measure 1 ({status})" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "script, status, line",
+    [
+        ("import pathlib, sys\npathlib.Path(sys.argv[1]).write_text('made')\n", 0, ""),
+        ("import nothing_of_this_name\n", 1, "No module named 'nothing_of_this_name'"),
+        ("if :\n", 1, "SyntaxError: invalid syntax"),
+    ],
+    ids=["no main guard", "a missing import", "wrong syntax"],
+)
+def test_a_script_is_run_once_in_its_own_fork_and_its_errors_are_its_own(
+    script, status, line, tmp_path
+):
+    done = carried_out(tmp_path, "", "", script=script)
+    assert done.returncode == status and line in done.stderr
+    failed = "failed: measure 0 (status 1)" in done.stderr
+    made = [path.name for path in (tmp_path / "study").iterdir() if path.name != "logs"]
+    assert failed == bool(status) and sorted(made) == ([] if status else ["0", "1"])
 
 
 def test_words_are_taken_apart_by_their_number():

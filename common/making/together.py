@@ -1,15 +1,16 @@
 """Runs several recipes of one stage in turn, each in a fork of a process that has imported PyTorch
 once: a recipe of ten seconds spends two or three in that import.
 
-    python -m common.making.together FOLDER STAGE [N TARGET WHAT COMMAND…]…
+    python -m common.making.together FOLDER STAGE N TARGET WHAT COMMAND… N TARGET …
 
 Each is a recipe as common/making/recipe.py runs it, with a line, a log, a file and an entry in the
-journal of its own, so that a kill loses one; its COMMAND, of N words, is `PYTHON -m MODULE FLAGS…`.
-The first that fails is the last.
+journal of its own, so that a kill loses one. COMMAND has N words: `PYTHON -m MODULE FLAGS…`. The
+first that fails is the last.
 """
 
+import ast
 import atexit
-import importlib
+import importlib.util
 import multiprocessing
 import os
 import runpy
@@ -17,7 +18,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from io import TextIOWrapper
+from pathlib import Path
 
 from common.making import recipe
 
@@ -41,12 +44,19 @@ def taken_apart(words: list[str]) -> Iterator[tuple[str, str, list[str]]]:
 
 
 def import_for(module: str):
-    """Imports what a script will, so that its fork has it."""
-    importlib.import_module(module)
-    if "common.training.loop" in sys.modules:
-        import torch
+    """Imports what a script imports, so that its fork has it; the script itself is not run.
 
-        torch.optim.SGD([torch.zeros(1)])  # whose making imports half as much again
+    Where that fails, the fork will say why.
+    """
+    with suppress(Exception):
+        path = importlib.util.find_spec(module).origin
+        script = ast.parse(Path(path).read_text())
+        imports = [node for node in script.body if isinstance(node, ast.Import | ast.ImportFrom)]
+        exec(compile(ast.Module(imports, []), path, "exec"), {})
+        if "common.training.loop" in sys.modules:
+            import torch
+
+            torch.optim.SGD([torch.zeros(1)])  # whose making imports half as much again
 
 
 class Fork:
@@ -84,7 +94,6 @@ def become(command: list[str], stdout: TextIOWrapper | None):
         os.dup2(stdout.fileno(), sys.stdout.fileno())
     _, _, module, *flags = sys.orig_argv = command
     sys.argv = [module, *flags]
-    del sys.modules[module]  # it is to be run, not imported
     try:
         runpy._run_module_as_main(module)  # which is what python -m calls
     except Exception:
