@@ -67,6 +67,8 @@ LAUNCH =
 V =
 # Seconds of a recipe by kind, pretrain:20 measure:9, until one has finished in the folder.
 SECONDS =
+# For `make plan`: a change in points of test accuracy after finetuning; it says the seeds for it.
+EFFECT =
 # For `make report`, `make bench` and `make test`.
 PARTIAL =
 OUT =
@@ -84,7 +86,7 @@ setup: $(ready)
 
 help:
 	@echo 'make all        the whole study: pretrain, measure, compare, finetune, report; MORE=1: all measurements'
-	@echo 'make plan       what will be made, why, and how long it takes'
+	@echo 'make plan       what will be made, why, how long it takes, how small an effect it finds; EFFECT=3: the seeds for it'
 	@echo 'make report     the report alone, from the files as they are; PARTIAL=1: also where some are missing'
 	@echo 'make tune       tries the settings of TUNE_METHODS and TUNE_MODES on the val split, and prints a table'
 	@echo 'make $A/adam-0/passport.h5   any one file;  make -n all  every command that would run'

@@ -10,7 +10,7 @@ import sys
 from common.measuring import passport
 from common.networks import weights
 
-TITLE = "Local energy"
+TITLE = "Local energy (weight noise)"
 SOURCE = "Pittorino et al. 2020, arXiv 2006.07897; the original report"
 LEVEL = "sigma"
 UNITS = "standard deviation relative to each weight"

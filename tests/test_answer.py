@@ -152,8 +152,10 @@ def two(tmp_path_factory):
     """Two ladders of four rungs and four seeds, with a probe beside full finetuning."""
     folder = tmp_path_factory.mktemp("two")
     paths = ladder_study(folder, [*LR, *NOISE[1:]], range(4), ("full", "probe"), noise=0.02)
-    note = "--note", "Chosen by pilots."
-    return report(folder / "report", *flags_of(LADDERS), *note, *paths)
+    more = "--note", "Chosen by pilots.", "--reference", study.PUBLISHED
+    made = report(folder / "report", *flags_of(LADDERS), *more, *paths)
+    made.folder = folder / "report"
+    return made
 
 
 @pytest.mark.slow
@@ -177,24 +179,56 @@ def test_two_ladders_answer_in_two_sentences(two):
 
 @pytest.mark.slow
 def test_the_picture_has_a_row_a_ladder_and_a_described_panel_a_quantity(two):
-    picture = two.page[two.page.index('<figure class="ladders">') : two.page.index("<nav>")]
+    picture = two.page[two.page.index('<figure id="figure-ladders"') : two.page.index("<nav>")]
     panels = re.findall(r'<svg role="img" aria-label="([^"]*)"', picture)
     quantities = len(fixed.MEASURES) + len(fixed.OUTCOMES)
     assert len(panels) == picture.count("<svg") == 2 * quantities
-    assert panels[0].startswith("Gaussian noise (loss gained, nats): more robust, −0.6")
+    assert panels[0].startswith("Gaussian noise (loss gained, nats): more robust: −0.6")
     assert panels[quantities + len(fixed.MEASURES)].startswith(
-        "Test accuracy after finetuning (fraction): no more than 6 points, "
+        "Test accuracy after finetuning (fraction): no more than 6 points: "
     )
     assert all(re.search(r"means by rung \S+, \S+, \S+, \S+$", panel) for panel in panels)
     for rungs in LADDERS.values():
         assert " → ".join(rungs) in picture
     drawn = re.findall(r"<svg[^>]*>", two.page)
-    assert len(drawn) > len(panels) and all(re.search('aria-label="[^"]+"', svg) for svg in drawn)
+    described = [svg for svg in drawn if re.search('role="img" aria-label="[^"]+"', svg)]
+    of_legends = [svg for svg in drawn if 'aria-hidden="true"' in svg]  # the label stands beside
+    assert len(described) > len(panels) and len(described) + len(of_legends) == len(drawn)
+
+
+@pytest.mark.slow
+def test_a_point_names_its_minimum_and_leads_to_its_row(two):
+    points = re.findall(r'<a href="#(minimum-[^"]*)"[^>]*>\s*<title>([^<]*)</title>', two.page)
+    assert len(points) > 28
+    anchor, words = next((a, w) for a, w in points if w.startswith("noisy_adam@sigma_0.1-3: "))
+    assert re.fullmatch(r"noisy_adam@sigma_0\.1-3: \S+, \S+", words)
+    row = two.page[two.page.index(f'id="{anchor}"') :]
+    row = row[: row.index('class="group"', 20)]
+    for name in "training.h5", "passport.h5", "digits/full.h5", "/fgsm_recomputed", "seed 3":
+        assert name in row
+    links = set(re.findall(r'href="#([^"]*)"', two.page))
+    assert links <= set(re.findall(r'id="([^"]*)"', two.page))
+
+
+@pytest.mark.slow
+def test_figures_for_a_paper_are_as_wide_as_a_column_with_their_fonts(two):
+    """Each SVG beside a PDF, with TrueType fonts inside: 3.35 inches, or 6.9 of many panels."""
+    paths = sorted((two.folder / "figures").glob("*.pdf"))
+    assert len(paths) > 8
+    widths = {}
+    for path in paths:
+        text = path.read_bytes()
+        widths[path.stem] = float(re.search(rb"/MediaBox \[ 0 0 (\S+) ", text)[1])
+        assert b"/FontFile2" in text
+        assert path.with_suffix(".svg").exists()
+    assert set(widths.values()) == {241.2, 496.8}
+    assert (widths["ladders_moved"], widths["ladders"]) == (241.2, 496.8)
 
 
 @pytest.mark.slow
 def test_the_tables_of_ladders_say_what_moved_and_how_sure(two):
     section = two.page[two.page.index('<h2 id="ladders">') : two.page.index('<h2 id="correlations')]
+    section = re.sub(r"<svg.*?</svg>|</?a\b[^>]*>", "", section, flags=re.S)
     rows = [
         [html.unescape(cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row)]
         for row in re.findall(r"<tr>(.*?)</tr>", section)
@@ -212,14 +246,18 @@ def test_the_tables_of_ladders_say_what_moved_and_how_sure(two):
     assert "Measured under recomputed statistics of BatchNorm." in section
     finetuned, *_ = found("test accuracy after finetuning")
     assert finetuned[-2:] == ["rises", "4"]
-    quantities = next(row for row in rows if row[:2] == ["", "Gaussian noise"])
 
     def checked(which, quantity):
-        """The cells of either ladder."""
-        return [row[quantities.index(quantity)] for row in rows if row[0] == which]
+        """The cells of either ladder, each in a table whose header names the quantity."""
+        cells, header = [], []
+        for row in rows:
+            header = row if row[0] == "" else header
+            if row[0] == which and quantity in header:
+                cells.append(row[header.index(quantity)])
+        return cells
 
     assert checked("reliability", "Gaussian noise") == ["1.00", "1.00"]
-    assert checked("margin", "Gaussian noise") == ["–", "–"]
+    assert not checked("margin", "Gaussian noise")
     assert checked("why these data cannot tell", "Weight noise")[1].startswith("its interval holds")
     accuracy = "Test accuracy after finetuning"
     assert checked("margin", accuracy) == ["6 points"] * 2
@@ -290,8 +328,8 @@ def test_three_seeds_are_too_few_and_shown(tmp_path):
         "takes 4 x 4."
     )
     assert any(re.search(r"test accuracy .*: cannot tell .*; change 4\S+ \[", row) for row in rest)
-    panels = picture.panels(one.found.ladders[0])
-    assert not any(panel.told for panel in panels)
+    panels = picture.panels(one, one.found.ladders[0])
+    assert not any(panel.bold for panel in panels)
 
 
 def test_a_ladder_that_moved_no_measure_says_nothing(tmp_path, monkeypatch):

@@ -70,12 +70,13 @@ def test_a_script_without_git_says_unknown(tmp_path):
 
 DRAW = """
 import hashlib
-import numpy as np
-from eval.report import figures
-one = np.array([1.0])
-panel = figures.Panel(["adam"], one, one, one, one, "x_1 $", "y: 50 %", title="−0.5")
-figure = figures.scatter([[panel]], figures.styles(["adam"]))
-print(hashlib.sha256(figures.svg(figure).encode() + figures.pdf(figure)).hexdigest())
+from eval.report import drawing
+from eval.report.panels import Panel, Point
+from eval.report.styles import styles
+style = styles(["adam"])
+panel = Panel("−0.5", points=[Point(1.0, 1.0, style["adam"])], x_label="x_1 $", shown="50 %")
+drawn = drawing.picture({"": [panel]}, style)
+print(hashlib.sha256(drawn.svg.encode() + drawn.pdf).hexdigest())
 """
 
 

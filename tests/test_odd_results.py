@@ -3,6 +3,7 @@ report names the file and what is wrong with it in one line, or shows it as it i
 """
 
 import csv
+import html
 import io
 import re
 import warnings
@@ -175,8 +176,13 @@ def test_words_of_a_file_are_text_wherever_they_stand(study, change, tmp_path, c
             change(str(path), {"fgsm@level_units": units, "fgsm@title": title})
     made = report(tmp_path / "report", *study.paths)
     assert not capfd.readouterr().err
-    svg = (tmp_path / "report" / "figures" / "fgsm.svg").read_text()
-    assert units in svg and "\x1b" not in svg and "\x1b" not in made.page
+    svg = (tmp_path / "report" / "figures" / "robustness_loss.svg").read_text()
+    assert (
+        title[:9] in html.unescape(svg)
+        and units in made.page
+        and "\x1b" not in svg
+        and "\x1b" not in made.page
+    )
     assert title.replace("\x1b", "\N{REPLACEMENT CHARACTER}") in made.page
     assert "<b>$" not in (tmp_path / "report" / "index.html").read_text()
 

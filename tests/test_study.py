@@ -58,9 +58,9 @@ def test_the_report_has_one_row_a_minimum(study):
     figures = {path.name for path in (study / "report" / "figures").iterdir()}
     assert (
         page.count("<figure")
-        == page.count("data and commands of this figure")
+        == page.count("Files and commands of this picture")
         == len(figures) / 2
-        >= 10
+        >= 9
     )
     assert {Path(name).suffix for name in figures} == {".svg", ".pdf"} and "#01" not in page.split(
         "</style>"
@@ -78,20 +78,17 @@ def test_methods_are_read_from_the_fields_of_files(study):
 def test_every_figure_names_its_group_its_command_and_its_n(study):
     page = (study / "report" / "index.html").read_text()
     for figure in re.findall(r"<figure.*?</figure>", page, re.S):
-        sources = re.findall(r'<br><a href="(.*?)">.*?</a> /(\S*) ← (python -m [^<]*)', figure)
+        sources = re.findall(r'<br><a href="(.*?)">.*?</a> (.*?) ← (python -m [^<]*)', figure)
         assert sources
-        for link, group, command in sources:
-            with h5py.File(study / "report" / link) as file:
-                assert group in file if group else True
-                assert file[group or "/"].attrs.get(
-                    "command", file.attrs["command"]
-                ) == html.unescape(command)
+        for link, groups, command in sources:
+            with h5py.File(study / "report" / html.unescape(link)) as file:
+                for name in groups.split():
+                    attrs = file[name].attrs
+                    assert attrs.get("command", file.attrs["command"]) == html.unescape(command)
         caption = re.search(r"<figcaption[^>]*>(.*?)</figcaption>", figure, re.S)[1]
         assert re.search(r"n = \d|\d+ pairs", caption), caption
-        assert (
-            "standard deviation" in caption
-            or "no interval" in caption
-            or "bars: from the least to the most" in caption
+        assert re.search(
+            r"standard deviation|no interval|interval over|A point a minimum|bars: ", caption
         )
 
 
@@ -103,22 +100,15 @@ def test_the_answer_is_on_top_and_for_machines_beside(study):
         and "degrees of freedom" in top
         and "As saved, these minima have less than 95%" in top
         and "Profile smoke: glyphs:letters (50 classes at 32 px" in top
-        and "commit" in top
         and "halves/" not in top  # which lack draws where there is one, and that is no fault
     )
-    assert re.findall(r'<a href="(#.*?)">', page) == [
-        f"#{name}" for name in re.findall(r'<h2 id="(.*?)"', page)
-    ]
+    contents = page[page.index("<nav>") : page.index("</nav>")]
+    assert re.findall(r'<a href="#(.*?)">', contents) == re.findall(r'<h2 id="(.*?)"', page)
     results = json.loads((study / "report" / "results.json").read_text())
     assert len(results["verdicts"]) == 15 and {test["verdict"] for test in results["verdicts"]} == {
         "cannot tell"
     }
-    assert len(results["claims"]) >= 19 and {claim["verdict"] for claim in results["claims"]} <= {
-        "holds",
-        "does not hold",
-        "cannot tell",
-        "not testable at this size",
-    }
+    assert results["claims"] == [] and "Not shown: its claims" in page  # these are letters
     assert [
         str(Path(file["path"]).parent.relative_to(study))
         for file in results["files"]
@@ -270,9 +260,16 @@ def test_the_original_report_s_curves_are_drawn_behind_ours(study, tmp_path):
     )
     assert made.returncode == 0, made.stderr[-2000:]
     with_reference, without = (
-        folder / "figures/gaussian_noise.svg" for folder in (tmp_path, study / "report")
+        folder / "figures/robustness_accuracy.svg" for folder in (tmp_path, study / "report")
     )
     assert with_reference.read_bytes() != without.read_bytes()
+    claims = json.loads((tmp_path / "results.json").read_text())["claims"]
+    assert len(claims) >= 19 and {claim["verdict"] for claim in claims} <= {
+        "holds",
+        "does not hold",
+        "cannot tell",
+        "not testable at this size",
+    }
 
 
 def test_a_second_make_does_nothing(study):

@@ -55,8 +55,9 @@ def test_resume_is_bit_identical_and_first_losses_are_golden(
 ):
     whole_curves, whole = train(monkeypatch, method, pack_file, tmp_path / "whole", "--seed", 3)
     first_loss = whole_curves["running/loss"][0]
-    # SWA's differs by 0.7 % between AVX-512 and AVX2, the others' by less than 0.01 %.
-    tolerance = 1e-2 if method == "swa" else 5e-3
+    # Rounding differs between AVX-512, AVX2 and one or two threads: adam's losses by 0.1 % at most;
+    # by up to 1.5 % those of methods that move the weights before they take a gradient, and SWA's.
+    tolerance = 5e-3 if method in ("adam", "noisy_adam") else 2e-2
     assert first_loss == pytest.approx(GOLDEN.get(method, first_loss), rel=tolerance)
 
     class Killed(Exception):

@@ -49,8 +49,20 @@ def lines(
     yield f"tune: {study.at('tune/table.txt')}\n\t@cat $<"
     if goals == ["plan"]:
         yield from saying("plan:", plan.told(study, steps))
+        yield f"\t@{power(study)}"
     yield from saying("check: | $(ready)", plan.there(study, steps))
     yield f"\t@$(on) -m common.check {study.folder}"
+
+
+def power(study: Study) -> str:
+    """The command that says how small an effect the study finds, where there is an environment."""
+    longest = max((len(rungs) for rungs in study.ladders.values()), default=0)
+    words = ["--results", study.at("report/results.json"), "--seeds", str(len(study.seeds))]
+    words += ["--runs", study.words["RUNS"], "--rungs", str(longest)]
+    words += ["--ladders", str(len(study.ladders)), "--effect", str(study.effect)]
+    command = f"$(interpreter) -m eval.report.power {shlex.join(words)}"
+    later = "echo '  the smallest effect that it finds is said after make setup'"
+    return f"if command -v $(interpreter) > /dev/null; then {command}; else {later}; fi"
 
 
 def saying(target: str, lines: Iterator[str]) -> Iterator[str]:

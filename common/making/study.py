@@ -46,6 +46,7 @@ class Study:
         }
         self.paired = self.words.settings_of("PAIRED", "train")
         self._check()
+        self.effect = self.words.amount("EFFECT")  # that `make plan` says the seeds for
         self.tasks = self.words.names("TASKS")
         if "pretrain" in self.tasks:
             raise SystemExit("TASKS=pretrain: the pack of pretraining has this name")

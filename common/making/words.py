@@ -69,6 +69,12 @@ class Words:
             raise SystemExit(f"{name}={self[name]}: not a whole number of 1 or more")
         return int(self[name])
 
+    def amount(self, name: str) -> float:
+        """A number above 0; 0 where none was given."""
+        if self[name] and not re.fullmatch(r"(?=.*[1-9])\d{1,6}(\.\d{1,6})?", self[name]):
+            raise SystemExit(f"{name}={self[name]}: not a number above 0, such as 2.5")
+        return float(self[name] or 0)
+
     def switch(self, name: str) -> bool:
         """Whether a variable is on: 1 or yes; 0, no or nothing is off."""
         if self[name].lower() not in SWITCHES:

@@ -4,6 +4,7 @@ that holds all runs of one mode.
 A mode reads: `for run in runs(args, __file__)`: an optimizer, a step, `fit(run, step, optimizer)`.
 """
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -108,6 +109,13 @@ def runs(args, mode_file: str) -> Iterator[Run]:
         "mode_setting": setting,
         "target": TARGET,
     }
+    measured = {
+        "train": pack.subset("train", args.train_images),
+        args.measure_on: pack.indices(args.measure_on),
+    }
+    images = {split: len(indices) for split, indices in measured.items()}
+    images |= {"source": len(source.test)} if source else {}
+    attributes["images_measured"] = json.dumps(images)
     unfinished, checkpoint = out.with_suffix(".part.h5"), out.with_suffix(".resume.h5")
     done = max(
         (read_runs(path, fingerprint)[: args.runs] for path in (out, unfinished)),
@@ -123,10 +131,7 @@ def runs(args, mode_file: str) -> Iterator[Run]:
             pack=pack,
             model=model,
             train=pack.indices("train"),
-            measured={
-                "train": pack.subset("train", args.train_images),
-                args.measure_on: pack.indices(args.measure_on),
-            },
+            measured=measured,
             checkpoint=checkpoint,
             method=mode,
             setting=setting,

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from common import cli
-from eval.report import figures, results
+from eval.report import curves, results
 from eval.report.page import Page, write
 from eval.report.sections import (
     answer,
@@ -29,7 +29,7 @@ from eval.report.sections import (
     sources,
     tuning,
 )
-from eval.report.study import QUESTION, Study, describe_pack, fingerprint
+from eval.report.study import QUESTION, Study, classes_of, describe_pack, fingerprint
 from eval.report.table import summary_csv
 
 AT_A_TIME = 6  # settings beside each other on the terminal
@@ -59,23 +59,25 @@ def main():
 def make(args):
     """Writes the report, and shows its answer on the terminal."""
     study = read(args)
-    page = Page(args.out, QUESTION)
-    for section in (
-        answer,
-        head,
-        picture,
-        ladders,
-        correlations,
-        claims,
-        settings,
-        pretraining,
-        robustness,
-        pairs,
-        finetuning,
-        tuning,
-        sources,
+    page = Page(args.out, QUESTION, study.links)
+    for add in (
+        answer.add,
+        head.add_warnings,
+        picture.add,
+        answer.add_grounds,
+        head.add,
+        ladders.add,
+        correlations.add,
+        claims.add,
+        settings.add,
+        pretraining.add,
+        robustness.add,
+        pairs.add,
+        finetuning.add,
+        tuning.add,
+        sources.add,
     ):
-        section.add(study, page)
+        add(study, page)
     write(args.out / "summary.csv", summary_csv(study.values))
     write(args.out / "results.json", study.as_json())
     page.write()
@@ -173,9 +175,10 @@ def read(args) -> Study:
         problems + lacking,
         profile=args.profile,
         packs=" and ".join(map(describe_pack, packs)) or "data not named",
-        reference=figures.published(args.reference),
+        reference=curves.published(args.reference),
         rungs=climbed,
         said=args.note,
+        classes=classes_of(packs[0]) if packs else [],
     )
 
 

@@ -61,6 +61,11 @@ class Findings:
     agreements: list[Agreement]
     words: list[str]  # what ladders together say, a sentence each
 
+    @property
+    def every_row(self) -> list[Moved | Followed]:
+        """All measures and outcomes of all ladders."""
+        return [row for each in self.ladders for row in (*each.measures, *each.outcomes)]
+
 
 def findings(
     values: Values,

@@ -1,7 +1,9 @@
 """Numbers as the tables of the page show them."""
 
+import re
 from collections.abc import Iterable
 from itertools import chain
+from math import floor, log10
 
 import numpy as np
 
@@ -41,6 +43,30 @@ def cell(values: Iterable[Value]) -> str:
 def number(value: float) -> str:
     """A number alone; a dash where there is none."""
     return "–" if np.isnan(value) else _text(value, _digits(value))
+
+
+def least_to_most(counts: Iterable[int]) -> str:
+    """2 to 4; 3 where all are the same."""
+    counts = list(counts)
+    return " to ".join(map(str, dict.fromkeys([min(counts, default=0), max(counts, default=0)])))
+
+
+def with_ends(mean: float, low: float = np.nan, high: float = np.nan, sign: str = "") -> str:
+    """−0.46 [−0.52, −0.40]: number and ends to one place, which two digits of the half width are.
+
+    Without ends three digits; a dash where there is no number. `sign` "+": also of what is above 0.
+    """
+    if not np.isfinite(mean):
+        return "–"
+    known = bool(np.isfinite([low, high]).all() and high > low)
+    size = (high - low) / 2 if known else abs(mean)
+    digits = (1 if known else 2) - floor(log10(size)) if size else 0
+    digits = min(6, max(0, digits))
+    style = f"{sign}.3g" if max(abs(mean), size) >= LONG else f"{sign}.{digits}f"
+    shown = [format(number, style) for number in ([mean, low, high] if known else [mean])]
+    # Nothing is minus zero.
+    first, *ends = (re.sub(r"^-(0(\.0*)?)$", r"\1", text) for text in shown)
+    return (f"{first} [{', '.join(ends)}]" if ends else first).replace("-", "−")
 
 
 def _text(value: float, digits: int) -> str:

@@ -27,6 +27,7 @@ BARRIER, ALIKE = 0.1, 1.5  # nats above the chord; largest barrier / smallest
 EPOCHS = {"training": 40, "finetune": 15}
 IMAGE_SIZE = 112  # of its images, in pixels
 NOT_TESTABLE = "not testable at this size"
+VERDICTS = ("holds", "does not hold", "cannot tell", NOT_TESTABLE)
 SATURATED = 0.9  # of the loss of guessing: lines that all come this close are alike for that reason
 
 METHOD = (
@@ -179,7 +180,7 @@ class Evidence:
         if not len(paired) or not np.isfinite(paired).all():
             why = "some never got there" if len(paired) else "not in these files"
             return part(f"{a} - {b} ({why})", region, was, n=len(paired), digits=digits)
-        interval = statistics.t_interval(paired)
+        interval = statistics.t_interval(paired, self.ours.where(**fields).step)
         detectable = statistics.detectable_difference(paired)
         why = statistics.no_interval(paired)
         words = f"{a} - {b}" + (f" ({why})" if why else "")
@@ -193,7 +194,10 @@ class Evidence:
     def level(self, fields: dict, setting: str, region, digits=3) -> dict:
         """The mean over seeds."""
         values = list(self.by_seed(setting, fields).values())
-        interval = statistics.t_interval(values) if values else ()
+        step = self.ours.where(**fields).step
+        interval = list(statistics.t_interval(values, step)) if values else []
+        if values and fields["name"] == "accuracy":  # no accuracy is above 1
+            interval[1:3] = np.clip(interval[1:3], 0, 1)
         return part(setting, region, self.published(setting, fields), *interval, digits=digits)
 
 
@@ -517,6 +521,12 @@ def lines(claim: dict) -> Iterator[tuple]:
             part["n"] or "–",
             _number(part, "detectable"),
         )
+
+
+def in_words(part: dict) -> str:
+    """One number of a claim, in a sentence."""
+    ours = _number(part, "ours") + _ends(part)
+    return f"{part['part']}: {ours}, published {_number(part, 'published')}"
 
 
 def _number(part: dict, key: str) -> str:

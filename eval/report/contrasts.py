@@ -110,9 +110,9 @@ def per_unit(outcome: Sequence[float], measure: Sequence[float]) -> np.ndarray:
     return ratio + (outcome - ratio * measure) / measure.mean()
 
 
-def without_each(values: Sequence[float]) -> list[Estimate]:
+def without_each(values: Sequence[float], step: float = 0) -> list[Estimate]:
     """Estimates from `values` (S,) with one left out: S of them."""
-    return [statistics.estimate(np.delete(values, k)) for k in range(len(values))]
+    return [statistics.estimate(np.delete(values, k), step) for k in range(len(values))]
 
 
 def keeps_its_sign(full: Estimate, without: Sequence[Estimate]) -> bool:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from eval.report import cells
+
 LEAST_RUNGS, LEAST_SEEDS = 4, 4  # for a verdict
 MATCHED = 1.5  # largest mean train loss of a rung / smallest, beyond which there is a caution
 LARGEST_SHARE = 0.9  # of a covariate along the rungs, beyond which nothing is said given it
@@ -39,11 +41,14 @@ class Outcome:
     shown: str = ""  # what its axis shows
 
     def size(self, *numbers: float) -> str:
-        """A change in words, 6 points; with two more numbers, its interval: 6 [4, 8] points."""
-        number, *ends = (f"{value * self.scale:.3g}" for value in numbers)
-        interval = f" [{', '.join(ends)}]" if ends else ""
-        unit = self.unit.removesuffix("s") if number == "1" and not ends else self.unit
-        return f"{number}{interval} {unit}".replace("-", "−")
+        """A change in words, 6 points; with its ends 6.0 [4.1, 7.9] points; a dash for NaN."""
+        scaled = [value * self.scale for value in numbers]
+        if not np.isfinite(scaled[0]):
+            return "–"
+        if len(scaled) > 1:
+            return f"{cells.with_ends(*scaled)} {self.unit}"
+        number = f"{scaled[0]:.3g}".replace("-", "−")
+        return f"{number} {self.unit.removesuffix('s') if number == '1' else self.unit}"
 
 
 CURVE = {"kind": "passport", "variant": "", "statistic": ""}

@@ -65,6 +65,7 @@ class Along:
     without: dict[int, Estimate]  # {the seed that is left out: the change}
     bend: Estimate
     permuted: float  # p; sensitivity alone
+    step: float  # of an accuracy: what one image more or less changes; else 0
 
 
 @dataclass(frozen=True)
@@ -206,10 +207,11 @@ def by_rung(table: np.ndarray) -> list[float]:
     return complete.mean(0).tolist() if len(complete) else [np.nan] * table.shape[1]
 
 
-def along(table: np.ndarray, minima: pd.DataFrame) -> Along:
+def along(table: np.ndarray, minima: pd.DataFrame, step: float = 0) -> Along:
     """A quantity along a ladder; `table` (S, R) is of `minima`, NaN where one lacks it.
 
-    Seeds that lack a rung are left out. Where a value is infinite there is no estimate.
+    Seeds that lack a rung are left out. Where a value is infinite there is no estimate. `step`: of
+    an accuracy, what one image changes (statistics.estimate).
     """
     lacking = np.isnan(table)
     keep = ~lacking.any(1)
@@ -227,10 +229,11 @@ def along(table: np.ndarray, minima: pd.DataFrame) -> Along:
         by_seed=table,
         by_rung=by_rung(table),
         changes=changes.tolist(),
-        change=statistics.estimate(changes),
-        without=dict(zip(seeds, contrasts.without_each(changes))),
-        bend=statistics.estimate(bends),
+        change=statistics.estimate(changes, step),
+        without=dict(zip(seeds, contrasts.without_each(changes, step))),
+        bend=statistics.estimate(bends, step),
         permuted=contrasts.permuted(table) if finite and len(table) > 1 else np.nan,
+        step=step,
     )
 
 
@@ -260,7 +263,7 @@ def _followed(
 ) -> Followed:
     """An outcome along a ladder, before Holm's correction and its verdict."""
     table, never = outcome_of(values, minima, finetuning, outcome)
-    row = along(table, minima)
+    row = along(table, minima, values.where(**finetuning.fields | outcome.fields).step)
     return Followed(
         outcome,
         row,
@@ -339,7 +342,7 @@ def _with_verdict(ladder: Ladder, row: Followed, family: int) -> Followed:
     why = _untestable(ladder, row.along)
     if why:
         return replace(row, why=why)
-    verdict, why = judge(row.along.changes, row.holm, row.outcome.margin)
+    verdict, why = judge(row.along.changes, row.holm, row.outcome.margin, row.along.step)
     if verdict == NO_MORE and row.never:
         verdict = CANNOT_TELL
         why = f"{row.never} minima never got there: how late they would have been is not known"
@@ -347,13 +350,14 @@ def _with_verdict(ladder: Ladder, row: Followed, family: int) -> Followed:
     return replace(row, verdict=verdict, why=why)
 
 
-def judge(changes: Sequence[float], holm: float, margin: float) -> tuple[str, str]:
+def judge(changes: Sequence[float], holm: float, margin: float, step: float = 0) -> tuple[str, str]:
     """(verdict, why it cannot be told) of the changes (S,) of an outcome, one a seed.
 
     `holm`: p after Holm's correction over the family. An effect beyond chance is told as such, also
     where it is smaller than the margin.
     """
-    change, without = statistics.estimate(changes), contrasts.without_each(changes)
+    change = statistics.estimate(changes, step)
+    without = contrasts.without_each(changes, step)
     beyond_chance = holm < verdicts.ALPHA
     if beyond_chance and contrasts.keeps_its_sign(change, without):
         return (RISES if change.mean > 0 else FALLS), ""
@@ -394,14 +398,3 @@ def robustness(ladder: Ladder) -> str:
         if measures := [row.measure.words for row in ladder.measures if row.words == words]:
             parts.append(f"{words} by {listed(measures)}")
     return f"{start}: minima become {'; '.join(parts)}."
-
-
-def sentence(ladder: Ladder, row: Followed) -> str:
-    """What one ladder shows about one outcome, with its size, interval and n."""
-    outcome, change = row.outcome, row.along.change
-    numbers = [change.mean] if change.why else [change.mean, change.low, change.high]
-    size = outcome.size(*numbers) if np.isfinite(change.mean) else "not known"
-    start = f"{outcome.words} along {ladder.name}, {ladder.rungs[0]} to {ladder.rungs[-1]}"
-    words = row.words + (f" ({row.why})" if row.why else "")
-    p = f", Holm p = {row.holm:.2g}" if not change.why else ""
-    return f"{start}: {words}. Change {size}, n = {len(row.along.seeds)} seeds{p}."

@@ -231,6 +231,7 @@ def summaries(result: Result, group: str, split: str, known: dict) -> Iterator[d
             "high": high,
             "has_interval": True,
             "limit": levels[-1] if is_level and levels is not None else np.nan,
+            "step": step(result, f"{group}/{split}") if name == "accuracy" else 0,
             "words": words,
         }
 
@@ -245,7 +246,15 @@ def partial_means(result: Result, group: str, split: str) -> Iterator[dict]:
             continue
         value = mean.of(levels, curve[:, 0])
         if not np.isnan(value):
-            yield {"name": mean.name, "levels": mean.levels, "value": value, "words": mean.words}
+            what = {"name": mean.name, "levels": mean.levels, "words": mean.words}
+            steps = step(result, f"{group}/{split}") if mean.name == "accuracy" else 0
+            yield what | {"value": value, "step": steps}
+
+
+def step(result: Result, place: str) -> float:
+    """What one image more or less changes in an accuracy; 0 where their number is not known."""
+    count = result.images.get(place, 0)
+    return 1 / count if count else 0.0
 
 
 def scalars(result: Result, group: str, split: str) -> Iterator[dict]:
@@ -307,7 +316,8 @@ def outcomes(result: Result) -> Iterator[dict]:
     for (split, name), words in CURVES.items():
         runs = result.data.get(f"{split}/{name}")
         if runs is not None:
-            what = {"split": split, "name": name}
+            steps = step(result, split) if name == "accuracy" else 0
+            what = {"split": split, "name": name, "step": steps}
             yield from over_runs(what, runs[:, -1], words, spread=name == "accuracy")
     for name, words in MOVED.items():
         for part, runs in result.folder(name).items():
@@ -376,6 +386,7 @@ def forgetting(result: Result) -> Iterator[dict]:
                     "name": name,
                     "batchnorm": batchnorm,
                     "value": np.mean(changes),
+                    "step": step(result, "source") if curve == "accuracy" else 0,
                     "words": (
                         f"{'accuracy lost' if sign < 0 else 'loss gained (nats per image)'} on the "
                         f"source task, BatchNorm {batchnorm}, mean over runs"

@@ -40,6 +40,7 @@ class Result:
     methods: list[str]  # of each of them
     settings_of_minima: list[str]
     seeds: list[int]
+    images: dict[str, int] = field(default_factory=dict)  # measured: of a GROUP/SPLIT, or a SPLIT
     label: str = field(init=False)  # of its line in a figure
 
     def __post_init__(self):
@@ -85,11 +86,15 @@ class Result:
 
 def load(path: Path) -> Result:
     """Reads one file; SystemExit with one line where it is missing, damaged or no result."""
-    data = {}
+    data, images = {}, {}
 
     def keep(name, item):
-        if isinstance(item, h5py.Dataset) and PurePosixPath(name).name not in BY_IMAGE:
-            data[name] = item[()]
+        place = PurePosixPath(name)
+        if isinstance(item, h5py.Dataset):
+            if place.name in BY_IMAGE:
+                images[str(place.parent)] = item.shape[-1]
+            else:
+                data[name] = item[()]
 
     try:
         with files.read(path) as file:
@@ -116,7 +121,7 @@ def load(path: Path) -> Result:
             if np.ndim(summary) == 2 and np.size(summary):  # a curve like the others
                 data[f"{group}/{split}/accuracy_relative"] = summary[:, 0]
     try:
-        return _result(path, attrs, groups, data)
+        return _result(path, attrs, groups, data, images)
     except KeyError as missing:
         raise SystemExit(
             f"{path}: has no attribute {missing}: made by an older version of basins; make the "
@@ -124,7 +129,7 @@ def load(path: Path) -> Result:
         ) from None
 
 
-def _result(path: Path, attrs: dict, groups: dict, data: dict) -> Result:
+def _result(path: Path, attrs: dict, groups: dict, data: dict, images: dict) -> Result:
     """A Result of what was read; KeyError where an attribute is missing."""
     settings = json.loads(attrs["settings"])
     measured = [attributes["measurement"] for attributes in groups.values()]
@@ -136,6 +141,7 @@ def _result(path: Path, attrs: dict, groups: dict, data: dict) -> Result:
         whose = {several: [attrs[one]] for one, several in WHOSE.items()}
     for name in NEEDED.get(attrs["kind"], ()):
         attrs[name]
+    images |= json.loads(attrs.get("images_measured", "{}"))
     return Result(
         path=path,
         kind=attrs["kind"],
@@ -143,6 +149,7 @@ def _result(path: Path, attrs: dict, groups: dict, data: dict) -> Result:
         settings=settings,
         groups=dict(ordered),
         data=data,
+        images=images,
         **whose,
     )
 

@@ -71,6 +71,12 @@ def _is_settings(text) -> bool:
     return isinstance(flags, dict) and _is_list(flags.get("names", []), _is_text)
 
 
+def _is_counts(text) -> bool:
+    """Whether it is JSON {split: number of images}."""
+    counts = _from_json(text)
+    return isinstance(counts, dict) and all(map(_is_count, counts.values()))
+
+
 def _is_two_names(text) -> bool:
     names = _from_json(text)
     return _is_list(names, _is_text) and len(names) == 2
@@ -99,6 +105,7 @@ ATTRIBUTES = {  # of a file: (what fits, in words)
     "weights": TEXT,
     "classes": (_is_count, "the number of classes"),
     "epoch_target_reached": (_is_number, "a number"),
+    "images_measured": (_is_counts, "JSON of numbers of images"),
     "minima": (_is_two_names, "JSON of two names"),
     "methods": (_is_two_names, "JSON of two names"),
     "settings_of_minima": (_is_two_names, "JSON of two names"),

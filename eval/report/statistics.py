@@ -29,19 +29,25 @@ class Estimate:
     n: int
     why: str  # there is no interval; "" where there is one
 
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """(mean, low, high); (mean,) where there is no interval."""
+        return (self.mean,) if self.why else (self.mean, self.low, self.high)
 
-def estimate(values: Sequence[float]) -> Estimate:
+
+def estimate(values: Sequence[float], step: float = 0) -> Estimate:
     """The mean of `values` (n,), one a seed, with its intervals and p; NaN where there is none.
 
     None from fewer than LEAST_VALUES values, nor from equal ones: their spread is not 0, it is
-    not known.
+    not known. `step`: what one image more or less changes in a value; no interval ends nearer to
+    the mean, because values that agree to the image are not known better than that.
     """
     mean, std, n = mean_std(values) if len(values) else (np.nan, np.nan, 0)
     why = no_interval(values)
     if why:
         return Estimate(float(mean), *[np.nan] * 5, float(std), n, why)
     error = std / np.sqrt(n)
-    half, half_90 = stats.t.ppf([0.975, 0.95], n - 1) * error
+    half, half_90 = np.maximum(stats.t.ppf([0.975, 0.95], n - 1) * error, step)
     p = 2 * stats.t.sf(abs(mean) / error, n - 1)
     ends = mean - half, mean + half, mean - half_90, mean + half_90
     return Estimate(float(mean), *map(float, ends), float(p), float(std), n, "")
@@ -78,13 +84,13 @@ def median(values: Sequence[float]) -> float:
     return float(np.median(np.where(np.isnan(values), np.inf, values)))
 
 
-def t_interval(values: Sequence[float]) -> tuple[float, float, float, int]:
+def t_interval(values: Sequence[float], step: float = 0) -> tuple[float, float, float, int]:
     """(mean, low, high, n): Student's 95 % interval of the mean of `values` (n,), one a seed.
 
     The ends are NaN where `no_interval` says why. A percentile bootstrap of so few values covers
     82-86 %.
     """
-    found = estimate(values)
+    found = estimate(values, step)
     return found.mean, found.low, found.high, found.n
 
 
@@ -94,14 +100,19 @@ def detectable_difference(values: Sequence[float]) -> float:
     With as many seeds and the spread of `values` (n,); NaN where they have none.
     """
     _, std, n = mean_std(values)
-    if n < 2 or not std > 0:
+    return float(std) * detectable_effect(n) if std > 0 else np.nan
+
+
+def detectable_effect(n: int) -> float:
+    """The same in standard deviations of `n` differences; NaN of fewer than two."""
+    if n < 2:
         return np.nan
     critical = stats.t.ppf(0.975, n - 1)
 
     def shortfall(noncentrality):
         return stats.nct.sf(critical, n - 1, noncentrality) - 0.8
 
-    return float(optimize.brentq(shortfall, 0, 100) * std / np.sqrt(n))
+    return float(optimize.brentq(shortfall, 0, 100) / np.sqrt(n))
 
 
 def ranks(values: Sequence[float]) -> np.ndarray:

@@ -4,6 +4,7 @@ The report reads nothing but the files it is given: titles, units and sources ar
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -14,7 +15,10 @@ import numpy as np
 
 from common import files
 from common.measuring import summary
-from eval.report import agreements, claims, figures, ladders, reading, reliability, verdicts
+from eval.report import agreements, claims, ladders, power, reading, reliability, styles, verdicts
+from eval.report.cells import least_to_most
+from eval.report.fixed_in_advance import OUTCOMES, Measure
+from eval.report.page import anchors
 from eval.report.reading import Finetuning
 from eval.report.results import SPLITS, Result, grouped
 from eval.report.table import MEASURED, Values
@@ -22,6 +26,7 @@ from eval.report.table import MEASURED, Values
 QUESTION = "Do more robust minima make better starting points for finetuning?"
 PUBLISHED = Path(__file__).with_name("paper_curves.json")
 SHOWN, NAMED = 30, 6  # names in a note, settings in a caption
+WORDNET = re.compile(r"n\d{8}")  # a class of ImageNet
 # Flags that differ between files that are compared.
 WHERE = ("seed", "minimum", "minima", "out", "run", "device")
 
@@ -39,12 +44,14 @@ class Study:
         reference: dict | None = None,
         rungs: Mapping[str, list[str]] | None = None,
         said: Sequence[str] = (),
+        classes: Sequence[str] = (),
     ):
         self.results, self.tuned, self.problems = results, tuned, problems
         self.profile, self.packs = profile, packs
         self.reference = reference or {}  # curves of the original report, to draw behind ours
         self.ladders = dict(rungs or {})  # {name: [the setting of each rung]}
         self.said = list(said)  # what whoever made the study wants a reader to know
+        self.classes = list(classes)  # of pretraining, where they are known
         self.values: Values = reading.values(results)
         self.minima = self.values.minima()
 
@@ -113,9 +120,23 @@ class Study:
         return next((attrs["interval"] for attrs in self.groups.values()), "")
 
     @cached_property
-    def style(self) -> dict[str, dict]:
+    def style(self) -> dict[str, styles.Style]:
         """{setting: its colour and marker}, the same on the whole page."""
-        return figures.shades(dict(zip(self.minima["setting"], self.minima["method"])))
+        return styles.shades(dict(zip(self.minima["setting"], self.minima["method"])))
+
+    @cached_property
+    def links(self) -> dict[str, str]:
+        """{minimum or setting: where on the page its files stand}."""
+        return anchors({"minimum": self.each, "setting": self.members})
+
+    def mean_by_setting(self, values: Values) -> dict[str, float]:
+        """{setting: mean over its minima} of one quantity."""
+        return values.frame.groupby("setting", sort=False)["value"].mean().to_dict()
+
+    def measured_by(self, measures: Sequence[Measure]) -> list[str]:
+        """The groups of passports from which some measures are read."""
+        sources = {measure.fields["source"] for measure in measures}
+        return [group for name in self.measured if name in sources for group in self.measured[name]]
 
     @cached_property
     def tests(self) -> list[dict]:
@@ -143,6 +164,38 @@ class Study:
     def found_in(self, finetuning: Finetuning | None) -> agreements.Findings:
         """What the ladders show in the outcomes of one finetuning."""
         return agreements.findings(self.values, self.ladders, finetuning, self.halves)
+
+    @property
+    def why_no_claims(self) -> str:
+        """Why the original report's claims are not shown; "" where they are."""
+        shown = "its claims are shown where a study is on ImageNet's images"
+        if not self.reference:
+            return f"Not shown: {shown}, as in the profiles small and paper (REPORT=--reference …)."
+        if not all(WORDNET.fullmatch(name) for name in self.classes):
+            odd = next(name for name in self.classes if not WORDNET.fullmatch(name))
+            return f"Not shown: {shown}, whose classes are named as n01440764 is; here is {odd}."
+        return ""
+
+    @cached_property
+    def spread(self) -> dict[str, power.Spread]:
+        """{outcome: how much it differs between minima of one setting}; {} without finetuning."""
+        if not self.asked:
+            return {}
+        return power.measured(self.values, self.found.ladders if self.found else [], self.asked)
+
+    @property
+    def enough(self) -> str:
+        """How small an effect so many seeds find, and what would find the margin, in a sentence."""
+        first = self.spread.get(OUTCOMES[0].key)
+        if not first:
+            return ""
+        climbed = self.found.ladders if self.found else []
+        if climbed:
+            seeds = max(len(row.along.seeds) for each in climbed for row in each.outcomes)
+        else:
+            seeds = self.minima["seed"].nunique()
+        rungs = max((len(each.rungs) for each in climbed), default=0)
+        return power.enough(power.Plan(rungs, len(climbed), seeds, first.runs), first)
 
     @cached_property
     def claims(self) -> list[dict]:
@@ -188,10 +241,11 @@ class Study:
             "said": self.said,
             "ladders": asdict(self.found) if self.found else None,
             "how ladders are judged": ladders.METHOD,
+            "spread": {outcome: asdict(spread) for outcome, spread in self.spread.items()},
             "verdicts": self.tests,
             "how verdicts are reached": verdicts.METHOD,
-            "claims": self.claims,
-            "how claims are decided": claims.METHOD,
+            "claims": [] if self.why_no_claims else self.claims,
+            "how claims are decided": self.why_no_claims or claims.METHOD,
             "files": [
                 {"path": str(result.path), "minima": result.minima}
                 | {"methods": result.methods, "settings_of_minima": result.settings_of_minima}
@@ -323,9 +377,14 @@ def over(results: list[Result]) -> str:
     counts = Counter(label for _, label in minima)
     words = ", ".join(f"{count} {label}" for label, count in counts.items())
     if len(counts) > NAMED:
-        least_and_most = dict.fromkeys((min(counts.values()), max(counts.values())))
-        words = f"{' to '.join(map(str, least_and_most))} of each of {len(counts)} settings"
+        words = f"{least_to_most(counts.values())} of each of {len(counts)} settings"
     return f"mean ± standard deviation over seeds, n = {words}"
+
+
+def classes_of(path: Path) -> list[str]:
+    """The names of the classes of a pack."""
+    with files.read_pack(path, check=False) as file:
+        return json.loads(file.attrs["classes"])
 
 
 def fingerprint(path: Path) -> str:

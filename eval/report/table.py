@@ -10,7 +10,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import numpy as np
@@ -49,11 +49,12 @@ class Value:
     high: float = NAN
     has_interval: bool = False
     limit: float = NAN  # as far as was looked: the largest level, or the last epoch
+    step: float = 0  # of an accuracy: what one image more or less changes
     words: str = ""  # what it is, in a sentence
 
 
 MINIMUM = ("minimum", "method", "setting", "seed")
-NUMBERS = ("value", "low", "high", "has_interval", "limit")
+NUMBERS = ("value", "low", "high", "has_interval", "limit", "step")
 QUANTITY = tuple(
     field.name for field in fields(Value) if field.name not in (*MINIMUM, *NUMBERS, "words")
 )
@@ -83,7 +84,7 @@ class Values:
     def __init__(self, values: Iterable[Value] | pd.DataFrame):
         if not isinstance(values, pd.DataFrame):
             columns = [field.name for field in fields(Value)]
-            values = pd.DataFrame([asdict(value) for value in values], columns=columns)
+            values = pd.DataFrame([vars(value) for value in values], columns=columns)
         self.frame = values
 
     def where(self, **wanted) -> "Values":
@@ -122,6 +123,11 @@ class Values:
         by_minimum = self.where(**wanted).by("minimum")
         return np.array([by_minimum.get(minimum, NAN) for minimum in minima], float)
 
+    @property
+    def step(self) -> float:
+        """The largest step of these values; 0 of what has none."""
+        return float(self.frame["step"].max()) if len(self) else 0.0
+
     def quantities(self) -> list[Quantity]:
         """Everything that was measured, apart by what it is, in order of appearance."""
         result = []
@@ -136,7 +142,7 @@ def column_name(value: Value | dict, several_tasks: bool = False) -> str:
 
     Only ever put together: whatever must know what a column holds reads the fields.
     """
-    value = asdict(value) if isinstance(value, Value) else value
+    value = vars(value) if isinstance(value, Value) else value
     clean = value["source"] == "clean"
     words = [
         value["task"] if several_tasks else "",

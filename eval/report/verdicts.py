@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from eval.report import reliability, statistics
+from eval.report import cells, reliability, statistics
 from eval.report.reading import Finetuning
+from eval.report.statistics import Estimate
 from eval.report.table import MEASURED, Quantity, Values
 
 # The robustness of a minimum, by its key in results.json: words, and the fields that say which
@@ -22,15 +23,15 @@ PREDICTORS = {
         MEASURED | {"source": "clean", "split": "test", "name": "accuracy"},
     ),
     "gaussian_noise_test_relative": (
-        "accuracy kept under Gaussian noise",
+        "share of clean accuracy kept under Gaussian noise",
         MEASURED | {"source": "gaussian_noise", "split": "test", "name": "relative"},
     ),
     "square_mask_test_relative": (
-        "accuracy kept under masked squares",
+        "share of clean accuracy kept under masked squares",
         MEASURED | {"source": "square_mask", "split": "test", "name": "relative"},
     ),
     "fgsm_test_relative": (
-        "accuracy kept under FGSM",
+        "share of clean accuracy kept under FGSM",
         MEASURED | {"source": "fgsm", "split": "test", "name": "relative"},
     ),
     # BatchNorm recomputed: with stored statistics most of the loss gained is theirs, which are
@@ -70,6 +71,7 @@ COVARIATES = {
 }
 FAMILY = len(PREDICTORS) * len(OUTCOMES)
 ALPHA = 0.05
+MANY = 5  # settings, beyond which not every two are held beside each other
 
 METHOD = (
     "Fixed in advance; everything else is exploratory. Measured on test images, but for the train "
@@ -277,8 +279,8 @@ def sentence(tests: list[dict]) -> str:
         told.append(f"cannot tell for {', '.join(untold)}")
     never = max(test["never"] for test in tests)
     lost = f", {never} of which never got there in half of their runs: r of ranks" if never else ""
-    counts = dict.fromkeys((min(test["n"] for test in tests), max(test["n"] for test in tests)))
-    return f"{'; '.join(told)}. n = {' to '.join(map(str, counts))} minima{lost}."
+    counts = cells.least_to_most(test["n"] for test in tests)
+    return f"{'; '.join(told)}. n = {counts} minima{lost}."
 
 
 def lines(tests: list[dict]) -> Iterator[list]:
@@ -312,36 +314,50 @@ def lines(tests: list[dict]) -> Iterator[list]:
         ]
 
 
-def differences(values: Values, finetuning: Finetuning | None) -> Iterator[list]:
-    """Lines of a table: every pair of settings, the difference of each predictor and outcome.
+def differences(
+    values: Values, finetuning: Finetuning | None
+) -> dict[str, dict[tuple[str, str], Estimate]]:
+    """{quantity: {(a, b): the mean of a - b}} of every predictor and outcome.
 
-    Paired by seed, with Student's 95 % interval. `finetuning` may be None: no outcomes.
+    `finetuning` may be None: no outcomes.
     """
-    columns = [(words, predictor_fields(values, key)) for key, (words, _) in PREDICTORS.items()]
-    for outcome, (words, *_) in OUTCOMES.items():
-        columns.append((words, outcome_fields(finetuning, outcome) if finetuning else None))
-    yield ["", *(words for words, _ in columns), "n"]
-    numbers = [values.where(**fields).by("minimum") if fields else {} for _, fields in columns]
-    digits = [4 if fields and fields["name"] == "distance_relative" else 3 for _, fields in columns]
+    columns = {words: predictor_fields(values, key) for key, (words, _) in PREDICTORS.items()}
+    if finetuning:
+        columns |= {OUTCOMES[key][0]: outcome_fields(finetuning, key) for key in OUTCOMES}
+    return {words: differences_of(values, fields) for words, fields in columns.items()}
+
+
+def differences_of(values: Values, fields: dict[str, str]) -> dict[tuple[str, str], Estimate]:
+    """{(a, b): the mean of setting a - setting b} of one quantity, paired by seed.
+
+    Of many settings each beside the first alone (`pairs`).
+    """
     by_seed = {
         setting: dict(zip(frame["seed"], frame["minimum"]))
         for setting, frame in values.minima().groupby("setting", sort=False)
     }
-    for a, b in itertools.combinations(by_seed, 2):
-        pairs = [(by_seed[a][seed], by_seed[b][seed]) for seed in by_seed[a] if seed in by_seed[b]]
-        cells = [_difference(column, pairs, places) for column, places in zip(numbers, digits)]
-        yield [f"{a} - {b}", *cells, len(pairs)]
+    quantity = values.where(**fields)
+    numbers = quantity.by("minimum")
+    return {
+        (a, b): _difference(numbers, by_seed[a], by_seed[b], quantity.step)
+        for a, b in pairs(list(by_seed))
+    }
 
 
-def _difference(numbers: dict[str, float], pairs: list[tuple[str, str]], digits: int) -> str:
-    """The mean difference between paired minima, with its interval, in words."""
-    both = [[numbers.get(minimum, np.nan) for minimum in pair] for pair in pairs]
-    if not both or not np.isfinite(both).all():
-        return "–"  # of two that never got there nothing is known
-    differences = -np.diff(both)[:, 0]
-    mean, low, high, _ = statistics.t_interval(differences)
-    why = statistics.no_interval(differences)
-    return interval(mean, low, high, digits) + (f" ({why})" if why else "")
+def pairs(settings: list[str]) -> list[tuple[str, str]]:
+    """Every two of a few settings; of many each beside the first."""
+    if len(settings) > MANY:
+        return [(setting, settings[0]) for setting in settings[1:]]
+    return list(itertools.combinations(settings, 2))
+
+
+def _difference(numbers: dict[str, float], a: dict, b: dict, step: float) -> Estimate:
+    """The mean difference of minima `a` and `b` {seed: minimum} that share a seed."""
+    shared = [seed for seed in a if seed in b]
+    both = [[numbers.get(of[seed], np.nan) for seed in shared] for of in (a, b)]
+    first, second = (np.array(values, float) for values in both)
+    with np.errstate(invalid="ignore"):  # of two that never got there nothing is known
+        return statistics.estimate(first - second, step)
 
 
 def exploratory(values: Values, finetuning: Finetuning) -> list[tuple[Quantity, list[dict]]]:

@@ -19,10 +19,15 @@ FIRST = OUTCOMES[0]  # the outcome that the sentences on top are about
 
 
 def add(study: Study, page: Page):
-    """The answer in a sentence or two; of ladders also what it rests on."""
+    """The answer in a sentence or two."""
     if text := answer(study):
         page.lead(text, "answer")
-    if study.found and (text := " ".join(under_the_answer(study)).strip()):
+
+
+def add_grounds(study: Study, page: Page):
+    """Of ladders, what the answer rests on; without any, how small an effect would be found."""
+    words = under_the_answer(study) if study.found else [study.enough]
+    if text := " ".join(words).strip():
         page.lead(text, "")
 
 
@@ -49,7 +54,8 @@ def grounds(found: agreements.Findings) -> str:
 
 def under_the_answer(study: Study) -> list[str]:
     """The grounds, and what stands beside them as description."""
-    return [text for text in (grounds(study.found), given(study.found), *beside(study)) if text]
+    words = grounds(study.found), given(study.found), *beside(study), study.enough
+    return [text for text in words if text]
 
 
 def given(found: agreements.Findings) -> str:

@@ -1,21 +1,70 @@
-"""The original report's claims, each with its verdict on these data."""
+"""The original report's claims, each with its verdict on these data: its number beside ours."""
 
 from collections import Counter
 
-from eval.report import claims
-from eval.report.page import Page
+from eval.report import cells, claims
+from eval.report.page import Page, Table
+from eval.report.panels import Interval, Panel
 from eval.report.study import Study
+from eval.report.styles import DOWN, OPEN, SAME
+
+LOOKS = {
+    "ours lies where the claim wants it": SAME,
+    "ours does not": DOWN,
+    "cannot tell": OPEN,
+    "published": {"color": "#808080", "marker": "d", "markerfacecolor": "none", "ls": ""},
+}
+OF_PART = dict(zip(("yes", "no", "open"), LOOKS.values()))
 
 
 def add(study: Study, page: Page):
-    """How many claims hold, and a table of all of them."""
+    """The claims, grouped by verdict; where the data are not ImageNet's, why there are none."""
     page.heading("The original report's claims")
+    if study.why_no_claims:
+        page.paragraph(study.why_no_claims)
+        return
     counts = Counter(claim["verdict"] for claim in study.claims)
-    page.paragraph(
-        f"Of {len(study.claims)} claims {counts['holds']} hold on these data and "
-        f"{counts['does not hold']} do not; of {counts['cannot tell']} these data cannot tell; "
-        f"{counts[claims.NOT_TESTABLE]} are {claims.NOT_TESTABLE}."
-    )
     header = ["", "ours [95 %]", "published", "wanted", "is it", "n", "detectable"]
     lines = [line for claim in study.claims for line in claims.lines(claim)]
-    page.table([header, *lines], claims.METHOD)
+    groups = {
+        verdict: [panel(claim) for claim in study.claims if claim["verdict"] == verdict]
+        for verdict in claims.VERDICTS
+    }
+    page.picture(
+        "claims",
+        {f"{words.capitalize()}: {len(some)}": some for words, some in groups.items() if some},
+        f"Of {len(study.claims)} claims {counts['holds']} hold on these data and "
+        f"{counts['does not hold']} do not; of {counts['cannot tell']} these data cannot tell; "
+        f"{counts[claims.NOT_TESTABLE]} are {claims.NOT_TESTABLE}.",
+        f"Ours, n = {cells.least_to_most(counts_of(study.claims))}, with its 95 % interval, over "
+        "the original report's number (a hollow diamond; one run "
+        "a method, no interval). Grey: where the claim wants it.",
+        study.results,
+        legend=LOOKS,
+        tables=[Table("Every claim in numbers", [header, *lines], claims.METHOD)],
+    )
+
+
+def counts_of(some: list[dict]) -> list[int]:
+    """The numbers of seeds, or of pairs, that claims rest on."""
+    return [part["n"] for claim in some for part in claim["parts"] if part["n"]]
+
+
+def panel(claim: dict) -> Panel:
+    """One claim, a row for each number that it is about."""
+    return Panel(
+        claim["claim"],
+        intervals=[
+            Interval(
+                part["part"],
+                part["ours"],
+                part["low"],
+                part["high"],
+                OF_PART[claims.inside(part)],
+                claims.in_words(part),
+                other=part["published"],
+                region=part["region"],
+            )
+            for part in claim["parts"]
+        ],
+    )

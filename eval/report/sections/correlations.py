@@ -6,15 +6,18 @@ import re
 
 import numpy as np
 
-from eval.report import figures, statistics, verdicts
-from eval.report.page import Page
+from eval.report import statistics, verdicts
+from eval.report.cells import with_ends
+from eval.report.curves import legend
+from eval.report.page import Page, Table
+from eval.report.panels import Panel, Point
 from eval.report.results import grouped
-from eval.report.study import Finetuning, Study
+from eval.report.study import Finetuning, Study, capitalized
 from eval.report.table import Quantity
 
 
 def add(study: Study, page: Page):
-    """The figure of the pairs that were fixed in advance, their table, and everything else."""
+    """The picture of the pairs that were fixed in advance; all of it folded beside ladders."""
     if not study.tests:
         return
     page.heading("Correlations within settings")
@@ -24,28 +27,40 @@ def add(study: Study, page: Page):
             f"setting hardly differ. {answer(study)}"
         )
     label = study.asked.label
-    page.figure(
+    drawn = [panel(study, study.asked, test) for test in study.tests]
+    page.picture(
         "question",
-        figures.scatter(panels(study), study.style),
+        drawn,
+        f"Of two minima of one setting, does the more robust one finetune better? {answer(study)}",
         f"Finetuning ({label}) against robustness: a point a minimum, n = {len(study.minima)}; "
-        "bars: from the least to the most of its runs; hollow with an arrow: the target was never "
+        "bars: from the least to the most of its runs; hollow, pointing up: the target was never "
         "reached in half of the runs. r: correlation within settings, with its verdict after "
         f"Holm's correction over all {len(study.tests)} pairs. Train loss under weight noise: of "
         "training images, BatchNorm recomputed; all else: of test images, BatchNorm "
         f"{verdicts.batchnorm(study.values)}. Test accuracy after finetuning: at the last epoch.",
         [*study.passports, *study.asked.results],
+        legend=legend(drawn, study.style),
+        tables=tables(study),
+        fold="The picture and its numbers" if study.ladders else "",
     )
-    fold = "All correlations within settings" if study.ladders else ""
-    page.table(verdicts.lines(study.tests), verdicts.METHOD, fold=fold)
+
+
+def tables(study: Study) -> list[Table]:
+    """The pairs that were fixed in advance, other finetunings, and everything else."""
+    result = [
+        Table("All correlations within settings", verdicts.lines(study.tests), verdicts.METHOD)
+    ]
     for other in study.finetunings:
         if other != study.asked:
-            page.table(
-                verdicts.lines(verdicts.family(study.values, other, study.halves)),
-                "Exploratory: no part of the family that was fixed in advance; corrected for its "
-                f"own {verdicts.FAMILY}.",
-                fold=f"Exploratory: the same for {other.label} finetuning",
+            result.append(
+                Table(
+                    f"Exploratory: the same for {other.label} finetuning",
+                    verdicts.lines(verdicts.family(study.values, other, study.halves)),
+                    "Exploratory: no part of the family that was fixed in advance; corrected for "
+                    f"its own {verdicts.FAMILY}.",
+                )
             )
-    exploratory(study, page)
+    return [*result, exploratory(study)]
 
 
 def answer(study: Study) -> str:
@@ -59,38 +74,46 @@ def findings(study: Study) -> dict[str, str]:
     return {outcome: verdicts.sentence(members) for outcome, members in tests.items()}
 
 
-def panels(study: Study) -> list[list[figures.Panel]]:
-    """A row of panels an outcome, a panel a predictor."""
-    rows = grouped(study.tests, lambda test: test["outcome"])
-    return [[panel(study, study.asked, test) for test in tests] for tests in rows.values()]
-
-
-def panel(study: Study, finetuning: Finetuning, test: dict) -> figures.Panel:
-    """One predictor against one outcome, with the test's verdict."""
-    names = list(study.minima["minimum"])
+def panel(study: Study, finetuning: Finetuning, test: dict) -> Panel:
+    """One predictor against one outcome, with the test's verdict; a point a minimum."""
+    names, settings = list(study.minima["minimum"]), list(study.minima["setting"])
     words, _ = verdicts.PREDICTORS[test["predictor"]]
     fields = verdicts.predictor_fields(study.values, test["predictor"])
     outcome = verdicts.outcome_fields(finetuning, test["outcome"])
+    x = study.values.aligned(names, **fields)
     y, least, most = (
         study.values.aligned(names, **outcome | {"statistic": statistic})
         for statistic in ("", "least", "most")
     )
-    known = np.isfinite(test["r"])
-    return figures.Panel(
-        settings=list(study.minima["setting"]),
-        x=study.values.aligned(names, **fields),
-        y=y,
-        least=least,
-        most=most,
+    return Panel(
+        capitalized(verdicts.OUTCOMES[test["outcome"]][0]),
+        f"r = {test['r']:+.2f}: {test['verdict']}" if np.isfinite(test["r"]) else "",
+        test["verdict"] != "cannot tell",
+        points=[
+            point(study, name, setting, numbers)
+            for name, setting, numbers in zip(names, settings, zip(x, y, least, most))
+        ],
         x_label=words,
-        y_label=verdicts.OUTCOMES[test["outcome"]][0],
-        title=f"r = {test['r']:+.2f}: {test['verdict']}" if known else "",
-        bold=test["verdict"] != "cannot tell",
     )
 
 
-def exploratory(study: Study, page: Page):
-    """Everything else that was measured, folded away."""
+def point(study: Study, name: str, setting: str, numbers: tuple) -> Point:
+    """One minimum: x, y, and the least and the most of its runs."""
+    x, y, least, most = numbers
+    return Point(
+        x,
+        y,
+        study.style[setting],
+        f"{name}: {with_ends(x)}, {'never' if np.isinf(y) else with_ends(y)}",
+        study.links[name],
+        least,
+        most,
+        setting,
+    )
+
+
+def exploratory(study: Study) -> Table:
+    """Everything else that was measured, without a correction or a verdict."""
     others = verdicts.exploratory(study.values, study.asked)
     header = ["", *(words for words, *_ in verdicts.OUTCOMES.values())]
     lines = [
@@ -100,11 +123,11 @@ def exploratory(study: Study, page: Page):
         ]
         for quantity, tests in others
     ]
-    page.table(
+    return Table(
+        f"Exploratory: the other {len(others)} measures against finetuning",
         [header, *lines],
         f"r within settings [95 %, from {statistics.LEAST_DF} degrees of freedom], not corrected "
         "for their number: none of them is a finding, some will look like one.",
-        fold=f"Exploratory: the other {len(others)} measures against finetuning",
     )
 
 

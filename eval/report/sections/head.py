@@ -5,10 +5,13 @@ from eval.report.study import Study
 
 
 def add(study: Study, page: Page):
-    """Profile, images and sizes in a line; what is to be known; a warning for each caution."""
-    page.lead(what_was_run(study), "soft")
-    for text in study.said:
+    """Profile, images and sizes in a line; what whoever made the study wants to be known."""
+    for text in [what_was_run(study), *study.said]:
         page.lead(text, "soft")
+
+
+def add_warnings(study: Study, page: Page):
+    """A warning for each caution."""
     for note in study.notes:
         page.lead(note, "warning")
 

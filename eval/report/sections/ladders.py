@@ -1,5 +1,5 @@
-"""Ladders: what each moved, what finetuning did with it, what speaks for and against that, and what
-ladders say together.
+"""Ladders: what each knob moved, what finetuning did with it, whether ladders agree; under each
+picture its numbers, and what speaks for and against them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,45 +9,155 @@ import numpy as np
 from eval.report import cells, ladders, reliability
 from eval.report.agreements import Agreement, Slope
 from eval.report.fixed_in_advance import CLEAN_ACCURACY, MEASURES, OUTCOMES, TRAIN_LOSS
-from eval.report.ladders import Along, Followed, Ladder
-from eval.report.page import Page
-from eval.report.sections.picture import change_of, sized
-from eval.report.statistics import Estimate
+from eval.report.ladders import CANNOT_TELL, NO_MORE, Along, Followed, Ladder, Moved
+from eval.report.page import Page, Table
+from eval.report.panels import Interval, Line, Panel, Point
+from eval.report.sections.answer import FIRST, became, listed
+from eval.report.sections.picture import change_of, in_unit, sized
 from eval.report.study import Study, capitalized
+from eval.report.styles import DOWN, OPEN, SAME, UP, Style, styles
 
-OUTCOME_OF = {outcome.key: outcome for outcome in OUTCOMES}
 MEASURE_OF = {measure.key: measure for measure in MEASURES}
+ROBUST = {"more robust": UP, "less robust": DOWN, CANNOT_TELL: OPEN}
+FINETUNED = {
+    "finetunes better": UP,
+    "finetunes worse": DOWN,
+    "no more than the margin": SAME,
+    CANNOT_TELL: OPEN,
+}
 
 
 def add(study: Study, page: Page):
-    """For each ladder a sentence an outcome, its table and the checks; then ladders together."""
+    """Three pictures, each over its tables: moved, followed, alike per unit."""
     if not study.found:
         return
     page.heading("Ladders")
     page.folded("How ladders are judged", ladders.METHOD)
     for ladder in study.found.ladders:
-        add_ladder(page, ladder)
-    add_together(study, page)
-    add_others(study, page)
+        if ladder.caution:
+            page.paragraph(f"Caution, {ladder.name}: {ladder.caution}")
+    add_moved(study, page)
+    if study.asked:
+        add_followed(study, page)
+        add_slopes(study, page)
 
 
-def add_ladder(page: Page, ladder: Ladder):
-    """One ladder: words, the table by rung, the checks of each row."""
-    page.paragraph(ladders.robustness(ladder))
-    if ladder.caution:
-        page.paragraph(f"Caution: {ladder.caution}")
-    page.table(
-        by_rung(ladder),
-        f"{ladder.name}: means over the seeds that have every rung. Change: from the first rung to "
-        f"the last along each seed's straight line [Student's 95 % interval]. {under(ladder)}",
+def add_moved(study: Study, page: Page):
+    """Did the knob move robustness? A panel a measure, a row a ladder."""
+    climbed = study.found.ladders
+    moved = [f"{each.name}: {'; '.join(became(each)) or 'nothing known'}" for each in climbed]
+    panels = [
+        Panel(
+            capitalized(rows[0].measure.against),
+            intervals=[of_measure(study, *pair) for pair in zip(climbed, rows)],
+            x_label=f"change of {rows[0].measure.shown}",
+            zero=True,
+        )
+        for rows in zip(*(ladder.measures for ladder in climbed))
+    ]
+    page.picture(
+        "ladders_moved",
+        panels,
+        f"What each knob moved. Minima become along {'. Along '.join(moved)}.",
+        f"{intervals(study)} Of losses gained, less is more robust; of the side of the square, "
+        "more is.",
+        study.passports,
+        study.measured_by(MEASURES),
+        ROBUST,
+        [
+            table
+            for ladder in climbed
+            for table in (
+                Table(f"{ladder.name}: by rung", by_rung(ladder, ladder.measures), about(ladder)),
+                sure(ladder, ladder.measures),
+            )
+        ],
     )
-    page.table(
-        cells.turned(checks(ladder)),
-        "Without one seed: the least and the largest change when each seed is left out. Detectable "
-        "and smallest margin: sizes, no verdicts. Given: what remains of the change where the "
-        "covariate does not change, and its share along the rungs; description. Reliability: "
-        f"split-half, within seeds; below {reliability.LEAST} a measure is not said to have moved.",
-        fold=f"{ladder.name}: how sure each of these is",
+
+
+def intervals(study: Study) -> str:
+    """What the intervals are."""
+    seeds = cells.least_to_most(len(row.along.seeds) for row in study.found.every_row)
+    return (
+        "Change from the first rung to the last, with Student's 95 % interval over seeds, n = "
+        f"{seeds}; colour and shape are the verdict."
+    )
+
+
+def of_measure(study: Study, ladder: Ladder, row: Moved) -> Interval:
+    """The row of one ladder in the panel of a measure."""
+    change = row.along.change
+    words = f"{ladder.name}: {row.words}, {sized(change)}"
+    where = study.links.get(ladder.rungs[-1], "")
+    label = f"{ladder.name}: {row.words}"
+    ends = change.mean, change.low, change.high
+    return Interval(label, *ends, ROBUST[row.words], words, where)
+
+
+def add_followed(study: Study, page: Page):
+    """Did finetuning follow? A panel an outcome, a row a ladder."""
+    climbed = study.found.ladders
+    panels = [
+        Panel(
+            capitalized(rows[0].outcome.words),
+            intervals=[of_outcome(study, *pair) for pair in zip(climbed, rows)],
+            x_label=f"change, {rows[0].outcome.unit}",
+            zero=True,
+            inside=rows[0].outcome.margin * rows[0].outcome.scale,
+        )
+        for rows in zip(*(ladder.outcomes for ladder in climbed))
+    ]
+    tables = [
+        table
+        for ladder in climbed
+        for table in (
+            Table(f"{ladder.name}: by rung", by_rung(ladder, ladder.outcomes), about(ladder)),
+            sure(ladder, ladder.outcomes),
+        )
+    ]
+    page.picture(
+        "ladders_followed",
+        panels,
+        f"What finetuning did with it. {' '.join(map(told, climbed))}",
+        f"{intervals(study)} Grey: the margin, within which a change makes no difference in "
+        "practice.",
+        study.asked.results,
+        legend=FINETUNED,
+        tables=[*tables, *others(study)],
+    )
+
+
+def of_outcome(study: Study, ladder: Ladder, row: Followed) -> Interval:
+    """The row of one ladder in the panel of an outcome."""
+    change, scale = row.along.change, row.outcome.scale
+    words = f"{ladder.name}: {row.words}, {change_of(row)}"
+    ends = [scale * end for end in (change.mean, change.low, change.high)]
+    look, where = look_of(row), study.links.get(ladder.rungs[-1], "")
+    return Interval(f"{ladder.name}: {row.words}", *ends, look, words, where)
+
+
+def look_of(row: Followed) -> Style:
+    """Colour and shape of a verdict."""
+    if row.better:
+        return FINETUNED[f"finetunes {row.better}"]
+    return SAME if row.verdict == NO_MORE else OPEN
+
+
+def told(ladder: Ladder) -> str:
+    """What of finetuning is told along one ladder, in a sentence."""
+    words = [
+        f"{row.outcome.words} {'changes by ' * (row.verdict == NO_MORE)}{row.words}"
+        for row in ladder.outcomes
+        if row.verdict != CANNOT_TELL
+    ]
+    return f"Along {ladder.name} {listed(words) if words else 'these data cannot tell'}."
+
+
+def about(ladder: Ladder) -> str:
+    """What the numbers by rung are."""
+    return (
+        "Means over the seeds that have every rung. Change: from the first rung to the last along "
+        f"each seed's straight line [Student's 95 % interval]. {under(ladder)}"
     )
 
 
@@ -63,98 +173,84 @@ def under(ladder: Ladder) -> str:
     )
 
 
-def by_rung(ladder: Ladder) -> Iterator[list]:
+def by_rung(ladder: Ladder, rows: Sequence[Moved | Followed]) -> Iterator[list]:
     """Lines of a table: a column a rung, then the change and what is said of it."""
     yield ["", *ladder.rungs, "change [95 %]", "verdict", "n"]
-    yield ["Trained"]
     yield [TRAIN_LOSS.words, *map(cells.number, ladder.train_loss), "", "", ""]
     yield [CLEAN_ACCURACY.words, *map(cells.number, ladder.clean_accuracy), "", "", ""]
-    yield ["Did the knob move robustness?"]
-    for row in ladder.measures:
-        yield [
-            row.measure.words,
-            *map(cells.number, row.along.by_rung),
-            sized(row.along.change),
-            row.words,
-            len(row.along.seeds),
-        ]
-    yield ["Did finetuning follow?"]
-    for row in ladder.outcomes:
-        never = f" ({row.never} minima never: the last epoch + 1)" if row.never else ""
-        of_mean = ", of the ladder's mean" if row.outcome.relative else ""
-        yield [
-            f"{row.outcome.words}{of_mean}{never}",
-            *map(cells.number, row.along.by_rung),
-            change_of(row),
-            row.words,
-            len(row.along.seeds),
-        ]
+    for row in rows:
+        shown = row.along, row.words
+        if isinstance(row, Moved):
+            yield line_of(row.measure.words, sized(row.along.change), *shown)
+        else:
+            never = f" ({row.never} minima never: the last epoch + 1)" if row.never else ""
+            of_mean = ", of the ladder's mean" if row.outcome.relative else ""
+            yield line_of(f"{row.outcome.words}{of_mean}{never}", change_of(row), *shown)
 
 
-def checks(ladder: Ladder) -> Iterator[list]:
-    """Columns of a table: what stands beside each verdict."""
-    covariates = list(ladders.COVARIATES)
-    yield [
-        "",
-        "verdict",
-        "why these data cannot tell",
-        "p",
-        "Holm p",
-        "permuted p",
-        "bend [95 %]",
-        "without one seed",
-        "seeds left out",
-        "reliability",
-        "detectable",
-        "margin",
-        "smallest margin",
-        *(f"given {words} [95 %]" for words in covariates),
-    ]
-    for row in ladder.measures:
-        common = in_common(row.along, "–")
-        said = row.words, row.why or "–"
-        yield [
-            capitalized(row.measure.against),
-            *said,
-            *common,
-            number(row.reliability),
-            *["–"] * 5,
-        ]
-    for row in ladder.outcomes:
-        size = row.outcome.size
-        yield [
-            capitalized(row.outcome.words),
-            row.words,
-            row.why or "–",
-            *in_common(row.along, p_value(row.holm), row),
-            "–",
-            size(row.detectable) if np.isfinite(row.detectable) else "–",
-            size(row.outcome.margin),
-            size(row.bound) if np.isfinite(row.bound) else "–",
-            *(given(row, words) for words in covariates),
-        ]
+def line_of(title: str, change: str, along: Along, words: str) -> list:
+    """One quantity by rung."""
+    return [title, *map(cells.number, along.by_rung), change, words, len(along.seeds)]
 
 
-def in_common(along: Along, holm: str, row: Followed | None = None) -> list[str]:
-    """What measures and outcomes both have, in cells; `row`: of an outcome, which has a unit."""
-    means = [each.mean for each in along.without.values()]
-    least_and_most = [min(means), max(means)] if np.isfinite(means).all() and means else []
-    if row:
-        bend = in_unit(row, along.bend)
-        without = " to ".join(row.outcome.size(mean) for mean in least_and_most)
+def sure(ladder: Ladder, rows: Sequence[Moved | Followed]) -> Table:
+    """What stands beside each verdict."""
+    caption = (
+        "Without one seed: the least and the largest change when each seed is left out. Bend: how "
+        "far the middle lies above the straight line. Permuted p: when rungs are permuted within "
+        "seeds."
+    )
+    if isinstance(rows[0], Moved):
+        lines = map(checks_of_measure, rows)
+        caption += (
+            " Reliability: split-half, within seeds; below "
+            f"{reliability.LEAST} a measure is not said to have moved."
+        )
     else:
-        bend = sized(along.bend)
-        without = " to ".join(f"{mean:+.2g}".replace("-", "−") for mean in least_and_most)
+        lines = map(checks_of_outcome, rows)
+        caption += (
+            " Detectable, smallest margin: sizes, no verdicts. Given: what remains of the change "
+            "where the covariate does not change, and its share along the rungs; description."
+        )
+    lines = [dict(line) for line in lines]
+    columns = [[title, *(line[title] for line in lines)] for title in lines[0]]
+    return Table(f"{ladder.name}: how sure each of these is", columns, caption)
+
+
+def checks_of_measure(row: Moved) -> Iterator[tuple[str, str]]:
+    """(check, its result) of a measure."""
+    yield "", capitalized(row.measure.against)
+    yield "verdict", row.words
+    yield "why these data cannot tell", row.why or "–"
+    yield from in_common(row.along, lambda number: f"{number:+.2g}".replace("-", "−"), sized)
+    yield "reliability", f"{row.reliability:.2f}" if np.isfinite(row.reliability) else "–"
+
+
+def checks_of_outcome(row: Followed) -> Iterator[tuple[str, str]]:
+    """(check, its result) of an outcome."""
+    size = row.outcome.size
+    yield "", capitalized(row.outcome.words)
+    yield "verdict", row.words
+    yield "why these data cannot tell", row.why or "–"
+    yield "Holm p", p_value(row.holm) if not row.along.change.why else "–"
+    yield from in_common(row.along, size, lambda estimate: in_unit(row.outcome, estimate))
+    yield "detectable", size(row.detectable)
+    yield "margin", size(row.outcome.margin)
+    yield "smallest margin", size(row.bound)
+    for words in ladders.COVARIATES:
+        yield f"given {words} [95 %]", given(row, words)
+
+
+def in_common(along: Along, size, interval) -> Iterator[tuple[str, str]]:
+    """What measures and outcomes both have; `size` and `interval` write numbers and estimates."""
+    means = [each.mean for each in along.without.values()]
+    known = bool(means) and np.isfinite(means).all()
     left_out = "; ".join(f"{seed}: no {rung}" for seed, rung in along.left_out.items())
-    change = along.change
-    return [
-        "–" if change.why else p_value(change.p),
-        holm if not change.why else "–",
-        p_value(along.permuted),
-        bend,
-        without or "–",
-        left_out or "none",
-    ]
+    yield "p", "–" if along.change.why else p_value(along.change.p)
+    yield "permuted p", p_value(along.permuted)
+    yield "bend [95 %]", interval(along.bend)
+    yield "without one seed", f"{size(min(means))} to {size(max(means))}" if known else "–"
+    yield "seeds left out", left_out or "none"
 
 
 def p_value(p: float) -> str:
@@ -164,46 +260,117 @@ def p_value(p: float) -> str:
     return f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 
-def number(value: float) -> str:
-    """Two digits; a dash where there is no number."""
-    return f"{value:.2f}" if np.isfinite(value) else "–"
-
-
-def in_unit(row: Followed, estimate: Estimate) -> str:
-    """An estimate in the unit of an outcome, with its interval."""
-    if not np.isfinite(estimate.mean):
-        return "–"
-    ends = [] if estimate.why else [estimate.low, estimate.high]
-    return row.outcome.size(estimate.mean, *ends)
-
-
 def given(row: Followed, words: str) -> str:
     """What remains of a change where a covariate does not change."""
     remains = row.given[words]
     if not np.isfinite(remains.change.mean):
         return remains.change.why if np.isfinite(remains.share) else "–"
-    return f"{in_unit(row, remains.change)}; {remains.share:.0%} along the rungs"
+    return f"{in_unit(row.outcome, remains.change)}; {remains.share:.0%} along the rungs"
 
 
-def add_together(study: Study, page: Page):
-    """What ladders say together: words, agreements, slopes."""
-    for text in study.found.words:
-        page.paragraph(text)
-    if study.found.agreements:
-        page.table(
-            agreements(study.found.agreements),
-            "Robustness itself: the outcome followed in both ladders, alike per unit of the "
-            "measure. The knob: it followed in one at least, and per unit the ladders differ. Per "
-            "unit: the outcome's change divided by the measure's, whose errors both count.",
-            fold="Robustness itself, or the knob? Every two ladders that moved a measure",
+def others(study: Study) -> Iterator[Table]:
+    """Other tasks and modes of finetuning: the changes along each ladder, without a verdict."""
+    if not study.found_beside:
+        return
+    lines = [["", "ladder", *(f"{outcome.words} [95 %]" for outcome in OUTCOMES), "n"]]
+    for label, found in study.found_beside.items():
+        for ladder in found.ladders:
+            seeds = max(len(row.along.seeds) for row in ladder.outcomes)
+            changes = [moved_at_all(row) for row in ladder.outcomes]
+            lines.append([label, ladder.name, *changes, seeds])
+    yield Table(
+        "The same for other finetuning",
+        lines,
+        "Description: no part of the family that was fixed in advance, which is about "
+        f"{study.asked.label} finetuning. Change from the first rung to the last.",
+    )
+
+
+def moved_at_all(row: Followed) -> str:
+    """The change of an outcome; a dash where it is 0 for all minima, as a probe's distance is."""
+    return change_of(row) if np.any(row.along.by_seed) else "–"
+
+
+def add_slopes(study: Study, page: Page):
+    """Robustness itself, or the knob? The first outcome against each measure, a line a ladder."""
+    found = study.found
+    style = styles(ladder.name for ladder in found.ladders)
+    panels = [
+        panel
+        for measure in MEASURES
+        if (panel := against(study, measure.key, style)) and len(panel.lines)
+    ]
+    tables = []
+    if found.agreements:
+        tables.append(
+            Table(
+                "Every two ladders that moved a measure",
+                agreements(found.agreements),
+                "Robustness itself: the outcome followed in both ladders, alike per unit of the "
+                "measure. The knob: it followed in one at least, and per unit the ladders differ. "
+                "Per unit: the outcome's change divided by the measure's, whose errors both count.",
+            )
         )
-    if study.found.slopes:
-        page.table(
-            slopes(study.found.slopes),
-            "Outcome per unit of the measure, within seeds, over all rungs of all ladders; "
-            "description.",
-            fold="Outcome against measure over all ladders",
+    if found.slopes:
+        tables.append(
+            Table(
+                "Outcome against measure over all ladders",
+                slopes(found.slopes),
+                "Outcome per unit of the measure, within seeds, over all rungs of all ladders; "
+                "description.",
+            )
         )
+    page.picture(
+        "ladders_slopes",
+        panels,
+        "Robustness itself, or the knob? " + " ".join(found.words[:1]),
+        "A small point a minimum, a large one the mean of a rung; n = "
+        f"{sum(len(panel.points) for panel in panels[:1])} minima. If robustness itself carried "
+        "the effect, ladders that move it would lie on one line.",
+        [*study.passports, *study.asked.results],
+        study.measured_by(MEASURES),
+        style,
+        tables,
+    )
+    if len(found.words) > 1:
+        page.folded("The same of every outcome", " ".join(found.words))
+
+
+def against(study: Study, measure: str, style: dict[str, Style]) -> Panel | None:
+    """The first outcome against a measure that a ladder moved; None where none did."""
+    key, panel, moved = FIRST.key, Panel(MEASURE_OF[measure].against, shown=FIRST.shown), False
+    for ladder in study.found.ladders:
+        (x,) = [row for row in ladder.measures if row.measure.key == measure]
+        (y,) = [row for row in ladder.outcomes if row.outcome.key == key]
+        minima = ladders.minima_of(study.values, ladder.rungs)
+        look, seeds = style[ladder.name], [s for s in x.along.seeds if s in y.along.seeds]
+        moved |= x.moved
+        if not seeds:
+            continue
+        table = [
+            np.stack([dict(zip(row.along.seeds, row.along.by_seed))[seed] for seed in seeds])
+            for row in (x, y)
+        ]
+        small = look | {"markersize": 2, "alpha": 0.7}
+        for seed, xs, ys in zip(seeds, *table):
+            for name, one, other in zip(minima.loc[seed], xs, ys):
+                words = f"{name}: {one:.3g}, {other:.3g}"
+                panel.points.append(Point(one, other, small, words, study.links.get(name, "")))
+        means = [values.mean(0) for values in table]
+        words = f"{ladder.name}, means by rung: " + ", ".join(
+            f"{one:.3g} and {other:.3g}" for one, other in zip(*means)
+        )
+        panel.lines.append(Line(*means, look, words))
+    panel.title = capitalized(panel.title)
+    panel.x_label = MEASURE_OF[measure].shown
+    verdicts = dict.fromkeys(
+        row.verdict
+        for row in study.found.agreements
+        if (row.measure, row.outcome) == (measure, key)
+    )
+    panel.said = "; ".join(verdicts)
+    panel.bold = bool(verdicts) and set(verdicts) != {CANNOT_TELL}
+    return panel if moved else None
 
 
 def agreements(rows: Sequence[Agreement]) -> Iterator[list]:
@@ -230,28 +397,5 @@ def slopes(rows: Sequence[Slope]) -> Iterator[list]:
     found = {(row.measure, row.outcome): row for row in rows}
     for measure in MEASURES:
         some = [found[measure.key, outcome.key] for outcome in OUTCOMES]
-        counts = sorted({len(row.seeds) for row in some})
-        seeds = " to ".join(map(str, dict.fromkeys([counts[0], counts[-1]])))
+        seeds = cells.least_to_most(len(row.seeds) for row in some)
         yield [measure.words, *(sized(row.slope) for row in some), seeds]
-
-
-def add_others(study: Study, page: Page):
-    """Other tasks and modes of finetuning: the changes along each ladder, without a verdict."""
-    if not study.found_beside:
-        return
-    lines = [["", "ladder", *(f"{outcome.words} [95 %]" for outcome in OUTCOMES), "n"]]
-    for label, found in study.found_beside.items():
-        for ladder in found.ladders:
-            seeds = max(len(row.along.seeds) for row in ladder.outcomes)
-            changes = [moved_at_all(row) for row in ladder.outcomes]
-            lines.append([label, ladder.name, *changes, seeds])
-    page.table(
-        lines,
-        "Description: no part of the family that was fixed in advance, which is about "
-        f"{study.asked.label} finetuning. Change from the first rung to the last.",
-    )
-
-
-def moved_at_all(row: Followed) -> str:
-    """The change of an outcome; a dash where it is 0 for all minima, as a probe's distance is."""
-    return change_of(row) if np.any(row.along.by_seed) else "–"

@@ -2,16 +2,17 @@
 
 import numpy as np
 
-from eval.report import figures, ladders
+from eval.report import ladders
+from eval.report.cells import least_to_most, with_ends
+from eval.report.fixed_in_advance import Measure, Outcome
 from eval.report.ladders import CANNOT_TELL
 from eval.report.page import Page
+from eval.report.panels import Line, Panel, range_of
 from eval.report.sections import correlations
 from eval.report.statistics import Estimate
 from eval.report.study import Study, capitalized
+from eval.report.styles import BLUE, ORANGE
 from eval.report.verdicts import OUTCOMES as CORRELATED
-
-ROBUST, FINETUNED = figures.COLOURS[:2]
-FAR_APART = 30  # the largest value over the least, beyond which an axis is logarithmic
 
 
 def add(study: Study, page: Page):
@@ -25,95 +26,103 @@ def add(study: Study, page: Page):
 
 def add_picture(study: Study, page: Page):
     """A row of panels a ladder: each measure of robustness and each outcome against the rung."""
-    rows = [panels(ladder) for ladder in study.found.ladders]
-    for column in zip(*rows):
-        limits, log = range_of([panel.by_seed for panel in column], column[0].least)
-        for panel in column:
-            panel.limits, panel.log = limits, log
-    counts = sorted({len(panel.by_seed) for row in rows for panel in row})
-    seeds = " to ".join(map(str, dict.fromkeys([counts[0], counts[-1]])))
-    finetuned = study.asked.results if study.asked else []
-    page.panels(
+    rows = {
+        f"{ladder.name}: {' → '.join(ladder.rungs)}": panels(study, ladder)
+        for ladder in study.found.ladders
+    }
+    alike(list(rows.values()), study.found.ladders)
+    seeds = least_to_most(len(row.along.seeds) for row in study.found.every_row)
+    page.picture(
         "ladders",
-        {
-            f"{ladder.name}: {' → '.join(ladder.rungs)}": row
-            for ladder, row in zip(study.found.ladders, rows)
-        },
-        "A row a ladder, its rungs from left to right; one scale for all ladders. Thin: a seed; "
-        "thick: their mean. Blue: measures of robustness; orange: outcomes of finetuning. Change "
-        "from the first rung to the last along each seed's straight line, with Student's 95 % "
-        f"interval; n = {seeds} seeds.",
-        [*study.passports, *finetuned],
+        rows,
+        "",
+        "A row a ladder: settings along one knob, its rungs, from left to right; one scale for all "
+        "ladders. Thin: a seed; thick: their mean. Blue: measures of robustness; orange: outcomes "
+        "of finetuning. Below each the change from the first rung to the last along each seed's "
+        f"straight line, with Student's 95 % interval; n = {seeds} seeds.",
+        [*study.passports, *(study.asked.results if study.asked else [])],
+        on_top=True,
     )
 
 
-def panels(ladder: ladders.Ladder) -> list[figures.Climb]:
+def alike(rows: list[list[Panel]], climbed: list[ladders.Ladder]):
+    """Gives the panels of one quantity one scale in all ladders."""
+    of_ladders = [[*ladder.measures, *ladder.outcomes] for ladder in climbed]
+    for column, quantities in zip(zip(*rows), zip(*of_ladders)):
+        first = quantities[0]
+        least = 2 * first.outcome.margin if isinstance(first, ladders.Followed) else 0
+        numbers = np.concatenate([row.along.by_seed.ravel() for row in quantities])
+        limits, log = range_of(numbers, least)
+        for panel in column:
+            panel.y_limits, panel.log_y = limits, log
+
+
+def panels(study: Study, ladder: ladders.Ladder) -> list[Panel]:
     """The panels of one ladder."""
-    measures = [
-        figures.Climb(
-            row.along.by_seed,
-            capitalized(row.measure.against),
-            row.measure.shown,
-            row.words,
-            sized(row.along.change),
-            ROBUST,
-            row.moved,
-        )
-        for row in ladder.measures
+    return [
+        *(
+            climb(study, ladder, row, row.measure, capitalized(row.measure.against), BLUE)
+            for row in ladder.measures
+        ),
+        *(
+            climb(study, ladder, row, row.outcome, capitalized(row.outcome.words), ORANGE)
+            for row in ladder.outcomes
+        ),
     ]
-    outcomes = [
-        figures.Climb(
-            row.along.by_seed,
-            capitalized(row.outcome.words),
-            row.outcome.shown,
-            row.words,
-            change_of(row),
-            FINETUNED,
-            row.verdict != CANNOT_TELL,
-            least=2 * row.outcome.margin,
-        )
-        for row in ladder.outcomes
+
+
+def climb(
+    study: Study,
+    ladder: ladders.Ladder,
+    row: ladders.Moved | ladders.Followed,
+    quantity: Measure | Outcome,
+    title: str,
+    colour: str,
+) -> Panel:
+    """One quantity along one ladder: a thin line a seed, a thick one for their mean."""
+    by_seed, along = row.along.by_seed, row.along
+    rungs = np.arange(1, len(ladder.rungs) + 1)
+    thin = {"color": colour, "lw": 0.6, "alpha": 0.5}
+    lines = [
+        Line(rungs, values, thin, f"seed {seed}: {in_words(values)}")
+        for seed, values in zip(along.seeds, by_seed)
     ]
-    return measures + outcomes
+    finite = np.isfinite(by_seed).all(0) if len(by_seed) else np.zeros(len(rungs), bool)
+    if finite.any():
+        means = by_seed[:, finite].mean(0)
+        thick = {"color": colour, "lw": 2.2, "marker": "o", "markersize": 3.5}
+        words = f"means by rung {in_words(means)}"
+        lines.append(Line(rungs[finite], means, thick, words))
+    told = row.moved if isinstance(row, ladders.Moved) else row.verdict != CANNOT_TELL
+    change = sized(along.change) if isinstance(row, ladders.Moved) else change_of(row)
+    return Panel(
+        title,
+        f"{row.words}: {change}",
+        told,
+        lines,
+        shown=quantity.shown,
+        x_limits=(0.7, len(rungs) + 0.3),
+        ticks=rungs,
+    )
+
+
+def in_words(values) -> str:
+    """Numbers with commas between them."""
+    return ", ".join(f"{value:.3g}" for value in values)
 
 
 def sized(change: Estimate) -> str:
-    """A change of a measure, with its interval where it has one."""
-    ends = [] if change.why else [change.low, change.high]
-    return number_and_ends(change.mean, ends)
-
-
-def number_and_ends(mean: float, ends: list[float]) -> str:
-    """−0.46 [−0.52, −0.40]; a dash where there is no number."""
-    if not np.isfinite(mean):
-        return "–"
-    shown, *limits = (f"{value:+.3g}" for value in [mean, *ends])
-    interval = f" [{', '.join(limits)}]" if limits else ""
-    return f"{shown}{interval}".replace("-", "−")
+    """A change of a measure, with its interval where it has one, else why there is none."""
+    why = f" ({change.why})" if change.why and np.isfinite(change.mean) else ""
+    return with_ends(*change.numbers, sign="+") + why
 
 
 def change_of(row: ladders.Followed) -> str:
     """A change of an outcome, in its unit."""
-    change = row.along.change
-    if not np.isfinite(change.mean):
-        return "–"
-    ends = [] if change.why else [change.low, change.high]
-    return row.outcome.size(change.mean, *ends)
+    return in_unit(row.outcome, row.along.change)
 
 
-def range_of(tables: list[np.ndarray], least: float) -> tuple[tuple[float, float], bool]:
-    """(the ends of an axis that holds all finite values, whether it is logarithmic).
-
-    `least`: what the axis spans at least, so that noise does not look like an effect.
-    """
-    values = np.concatenate([table.ravel() for table in tables])
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return (0, 1), False
-    low, high = values.min(), values.max()
-    wanting = max(0, least - (high - low)) / 2
-    low, high = low - wanting, high + wanting
-    if high > FAR_APART * low > 0:
-        return (low / 1.3, high * 1.3), True
-    room = 0.08 * (high - low) or 0.1 * abs(high) or 0.1
-    return (low - room, high + room), False
+def in_unit(outcome: Outcome, estimate: Estimate) -> str:
+    """An estimate in the unit of an outcome, with its interval, else why there is none."""
+    why = f" ({estimate.why})" if estimate.why and np.isfinite(estimate.mean) else ""
+    return outcome.size(*estimate.numbers) + why

@@ -1,7 +1,7 @@
 """Pretraining and generalization: the curves of training, and the clean numbers of each minimum."""
 
-from eval.report import cells, figures
-from eval.report.page import Page
+from eval.report import cells, curves
+from eval.report.page import Page, Table
 from eval.report.study import Study, over
 from eval.report.table import MEASURED
 
@@ -9,33 +9,47 @@ CLEAN = {"train": ("accuracy", "loss"), "test": ("accuracy", "loss", "brier", "e
 
 
 def add(study: Study, page: Page):
-    """Curves of train and val; a table of clean accuracy, loss and calibration."""
+    """Curves of train and val; under them clean accuracy, loss and calibration."""
     page.heading("Pretraining and generalization")
-    training = study.training
-    if training:
-        columns = [
-            figures.Column(split, split, split=split, final=f"final/{split}")
-            for split in ("train", "val")
-        ]
-        target = training[0].attrs["target"]
-        page.figure(
-            "pretraining",
-            figures.curves(training, columns, study.style, target=target),
-            f"Eval mode, train (part of the training images) and val: {over(training)}. Rings: the "
-            "weights that were saved.",
-            training,
-            ["train", "val"],
-        )
     images = min((result.settings["images"] for result in study.passports), default=1)
-    brackets = f"Brackets: {study.interval}" if study.interval else ""
+    brackets = f"Brackets: {study.interval}; on" if study.interval else "On"
     caption = (
-        f"passport.h5, clean: {over(study.passports)}. {brackets}: on {images} images an accuracy "
+        f"Clean images: {over(study.passports)}. {brackets} {images} images an accuracy "
         f"near one half has a binomial standard error of {50 / images**0.5:.1f} points. Loss in "
         "nats per image; brier: squared distance of probabilities from the label, 0 to 2; ece: "
         "expected calibration error, 15 bins."
     )
-    page.table(cells.lines(clean(study), study.members), caption)
-    page.table(cells.lines(clean(study), study.each), "", fold="every minimum")
+    numbers = Table("Clean numbers of every setting", cells.lines(clean(study), study.members))
+    tables = [numbers, Table("Of every minimum", cells.lines(clean(study), study.each), caption)]
+    training = study.training
+    if not training:
+        for table in tables:
+            page.table(table)
+        return
+    columns = [
+        curves.Column(split, split.capitalize(), split=split, final=f"final/{split}")
+        for split in ("train", "val")
+    ]
+    target = training[0].attrs["target"]
+    panels = curves.panels(training, columns, study.style, study.links, target=target)
+    page.picture(
+        "pretraining",
+        panels,
+        see(study),
+        f"In eval mode, on part of the training images and on val: {over(training)}. Rings: the "
+        "weights that were saved.",
+        training,
+        ["train", "val", "final"],
+        curves.legend(panels, study.style),
+        tables,
+    )
+
+
+def see(study: Study) -> str:
+    """How accurate the minima are, in a sentence."""
+    values = study.values.where(**MEASURED, source="clean", split="test", name="accuracy")
+    found = study.mean_by_setting(values)
+    return f"On clean test images: {curves.extremes(found, 'accuracy')}." if len(found) > 1 else ""
 
 
 def clean(study: Study) -> cells.Columns:

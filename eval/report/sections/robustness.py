@@ -1,63 +1,93 @@
-"""Robustness: the curves of each perturbation, then every summary of every minimum."""
+"""Robustness: accuracy and loss against the strength of each perturbation, then every summary."""
 
-from eval.report import cells, figures
-from eval.report.page import Page
+from eval.report import cells, curves
+from eval.report.page import Page, Table
 from eval.report.results import SPLITS
 from eval.report.study import Study, over
 from eval.report.table import column_name
 
-ROWS = ("accuracy", "accuracy_relative", "loss")
+ROWS = {
+    "accuracy": "Accuracy under each perturbation",
+    "accuracy_relative": "How much of clean accuracy is kept",
+    "loss": "Loss under each perturbation",
+}
 
 
 def add(study: Study, page: Page):
-    """A figure for each measurement that has levels, a folded table for each measurement."""
+    """A picture of accuracy, of accuracy kept and of loss: a panel a perturbation and split."""
+    if not study.measured:
+        return
     page.heading("Robustness")
-    swept = {name: columns for name in study.measured if (columns := panels(study, name))}
-    for measurement, columns in swept.items():
-        groups = study.measured[measurement]
-        attrs = study.groups[groups[0]]
-        page.figure(
-            measurement,
-            figures.curves(study.passports, columns, study.style, ROWS),
-            f"{attrs['title']} ({attrs['source']}): {over(study.passports)}. Relative: divided by "
-            "clean accuracy.",
-            study.passports,
-            groups,
-        )
-    for measurement, groups in study.measured.items():
-        attrs = study.groups[groups[0]]
-        if measurement in swept:
-            caption = (
-                f"{attrs['title']}. Accuracy, relative (to clean accuracy), loss and its change "
-                "from clean (nats per image): averaged over the levels. Levels at which accuracy "
-                "is half of clean, and loss one nat above: linear between levels, > beyond the "
-                f"largest. Brackets: {study.interval}."
+    columns = [column for name in study.measured for column in columns_of(study, name)]
+    for row, title in ROWS.items():
+        panels = curves.panels(study.passports, columns, study.style, study.links, [row])
+        if panels:
+            page.picture(
+                f"robustness_{row}",
+                panels,
+                title,
+                caption(study),
+                study.passports,
+                [column.folder.rpartition("/")[0] for column in columns],
+                curves.legend(panels, study.style),
             )
-        else:
-            caption = f"{attrs['title']} ({attrs['source']}). se: standard error."
-        table = cells.lines(summaries(study, measurement), study.members, study.each)
-        fold = f"{attrs['title']}: every summary of every minimum"
-        page.table(cells.turned(table), caption, fold)
+    for measurement in study.measured:
+        page.table(summary(study, measurement))
 
 
-def panels(study: Study, measurement: str) -> list[figures.Column]:
-    """A column of panels for each group and split that has a curve over levels."""
+def caption(study: Study) -> str:
+    """How to read a picture of curves over levels."""
+    batchnorms = sorted({attrs["batchnorm"] for attrs in study.groups.values()})
+    levels = {
+        f"{attrs['level']}: {attrs['level_units']}"
+        for group, attrs in study.groups.items()
+        if any(f"{group}/levels" in result.data for result in study.passports)
+    }
+    return (
+        "Above each panel the settings with least and most, on the mean over its levels. BatchNorm "
+        f"{' or '.join(batchnorms)}. {'. '.join(sorted(levels))}. Lines: {over(study.passports)}."
+    )
+
+
+def columns_of(study: Study, measurement: str) -> list[curves.Column]:
+    """For each group and split of a measurement that has a curve over levels."""
     result = []
-    for group in study.measured[measurement]:
+    groups = study.measured[measurement]
+    several = len({study.groups[group]["batchnorm"] for group in groups}) > 1
+    for group in groups:
         attrs = study.groups[group]
+        words = [f"{attrs['title']} {attrs['variant']}".strip()]
+        words += [f"BatchNorm {attrs['batchnorm']}"] * several
         for split in SPLITS:
             folder = f"{group}/{split}"
             if any(f"{folder}/accuracy_relative" in result.data for result in study.passports):
-                column = figures.Column(
+                column = curves.Column(
                     folder,
-                    title=f"{group.replace('_', ' ')}: {split}",
+                    title=", ".join([*words, split]),
                     axis=f"{group}/levels",
-                    x_label=f"{attrs['level']}\n({attrs['level_units']})",
+                    x_label=attrs["level"],
                     split=split,
                     reference=study.reference.get(group, {}),
                 )
                 result.append(column)
     return result
+
+
+def summary(study: Study, measurement: str) -> Table:
+    """Every summary of every minimum."""
+    attrs = study.groups[study.measured[measurement][0]]
+    if columns_of(study, measurement):
+        caption = (
+            f"{attrs['title']} ({attrs['source']}). Accuracy, relative (to clean accuracy), loss "
+            "and its change from clean (nats per image): averaged over the levels. Levels at which "
+            "accuracy is half of clean, and loss one nat above: linear between levels, > beyond "
+            f"the largest. Brackets: {study.interval}."
+        )
+    else:
+        caption = f"{attrs['title']} ({attrs['source']}). se: standard error."
+    lines = cells.lines(summaries(study, measurement), study.members, study.each)
+    fold = f"{attrs['title']}: every summary of every minimum"
+    return Table(fold, cells.turned(lines), caption)
 
 
 def summaries(study: Study, measurement: str) -> cells.Columns:

@@ -1,30 +1,89 @@
-"""Settings side by side: robustness and finetuning of each, and their differences."""
+"""Settings side by side: the differences between them, then robustness and finetuning of each."""
 
-from eval.report import cells, verdicts
-from eval.report.page import Page
-from eval.report.study import Finetuning, Study, over
+import numpy as np
+
+from eval.report import cells, statistics, verdicts
+from eval.report.page import Page, Table
+from eval.report.panels import Interval, Panel
+from eval.report.sections.picture import sized
+from eval.report.study import Finetuning, Study, capitalized, over
+from eval.report.styles import DOWN, OPEN, UP
 from eval.report.table import MEASURED
 
 ACCURACY = {"split": "test", "name": "accuracy"}
+LOOKS = {"more in the first": UP, "less in the first": DOWN, "not told apart": OPEN}
 
 
 def add(study: Study, page: Page):
-    """A column a setting, a line a measure; then the differences between settings."""
+    """Differences as intervals around 0, a panel a quantity; under them the numbers."""
     page.heading("Settings side by side")
+    differences = verdicts.differences(study.values, study.asked)
     made = study.passports + study.of_kind("finetune")
-    page.table(
+    both = Table(
+        "Every setting: robustness and finetuning",
         lines(study),
         f"The {over(made)}; a minimum counts once, with the mean of its runs (of epochs: their "
         "median). Accuracy: averaged over the levels, BatchNorm "
         f"{verdicts.batchnorm(study.values)}; kept: that, divided by clean accuracy.",
     )
-    page.table(
-        verdicts.differences(study.values, study.asked),
-        "Differences between settings, paired by seed [95 %, Student's t over n seeds, not "
-        "corrected for their number]: where an interval holds 0, these seeds cannot tell the two "
-        "apart.",
-        fold_long="differences between settings",
+    pairs = list(next(iter(differences.values())))
+    if not pairs:
+        page.table(both)
+        return
+    every = [found for of_pairs in differences.values() for found in of_pairs.values()]
+    known = [found for found in every if not found.why]
+    apart = sum(look(found) != OPEN for found in known)
+    few = "" if known else f" No interval: they take {statistics.LEAST_VALUES} seeds."
+    page.picture(
+        "differences",
+        [panel(words, found) for words, found in differences.items()],
+        f"Differences between settings: {apart} of {len(known)} intervals exclude 0.{few}",
+        "Differences, paired by seed, with Student's 95 % interval over seeds, n = "
+        f"{cells.least_to_most(found.n for found in every)}, not corrected for their number: "
+        "where an interval holds 0, these seeds cannot tell the two apart. No "
+        "interval is narrower than one image more or less.",
+        made,
+        legend=LOOKS,
+        tables=[numbers(differences, pairs), both],
     )
+
+
+def panel(words: str, found: dict) -> Panel:
+    """One quantity, a row for each two settings."""
+    shown = {pair: estimate for pair, estimate in found.items() if np.isfinite(estimate.mean)}
+    return Panel(
+        capitalized(words),
+        "" if shown else "not measured, or never reached",
+        intervals=[
+            Interval(
+                f"{a} − {b}",
+                estimate.mean,
+                estimate.low,
+                estimate.high,
+                look(estimate),
+                f"{a} − {b}: {sized(estimate)}, n = {estimate.n}",
+            )
+            for (a, b), estimate in shown.items()
+        ],
+        x_label="difference",
+        zero=True,
+    )
+
+
+def look(estimate: statistics.Estimate) -> dict:
+    """Colour and shape: on which side of 0 the whole interval lies."""
+    if estimate.low > 0:
+        return UP
+    return DOWN if estimate.high < 0 else OPEN
+
+
+def numbers(differences: dict, pairs: list[tuple[str, str]]) -> Table:
+    """A line for each two settings, a column a quantity."""
+    rows = []
+    for pair in pairs:
+        found = [of_pairs[pair] for of_pairs in differences.values()]
+        rows.append([" − ".join(pair), *map(sized, found), max(each.n for each in found)])
+    return Table("The differences in numbers", [["", *differences, "n"], *rows])
 
 
 def lines(study: Study) -> list[list[str]]:

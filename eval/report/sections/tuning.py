@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from eval.report import figures
-from eval.report.page import Page
+from eval.report import curves
+from eval.report.page import Page, Table
 from eval.report.results import Result, grouped
 from eval.report.study import WHERE, Study
+from eval.report.styles import styles
 
 Tried = list[tuple[str, list[Result]]]  # a setting's word and its files, the best setting first
 
@@ -19,7 +20,6 @@ def add(study: Study, page: Page):
         ranked = sorted(grouped(results, lambda result: result.label).items(), key=worst_last)
         page.heading(f"Tuning: {name}")
         add_curves(page, name, ranked)
-        page.table(table(ranked), "The best on val first. Test images play no part.")
 
 
 def what_is_tuned(result: Result) -> tuple[str, ...]:
@@ -49,19 +49,24 @@ def val_accuracy(result: Result) -> float:
 def add_curves(page: Page, name: str, ranked: Tried):
     """A line a setting."""
     columns = [
-        figures.Column(split, split, split=split, final=f"final/{split}")
+        curves.Column(split, split.capitalize(), split=split, final=f"final/{split}")
         for split in ("train", "val")
     ]
-    style = figures.styles(label for label, _ in ranked)
+    style = styles(label for label, _ in ranked)
     results = [result for _, members in ranked for result in members]
-    page.figure(
+    panels = curves.panels(results, columns, style, {}, target=results[0].attrs["target"])
+    best, accuracy = ranked[0][0], mean_accuracy(ranked[0][1])
+    page.picture(
         f"tuning_{name}",
-        figures.curves(results, columns, style, target=results[0].attrs["target"]),
+        panels,
+        f"Best on val: {best}, accuracy {accuracy:.3f}. Test images play no part.",
         "A line a setting, the mean of its files and their runs; band: standard deviation over "
         "files (one file: no interval). By accuracy on val at the last epoch (rings; of an "
         "average: its own), the best first.",
         results,
         ["train", "val"],
+        curves.legend(panels, style),
+        [Table("Every setting that was tried, the best on val first", table(ranked))],
     )
 
 
