@@ -165,8 +165,9 @@ def test_two_ladders_answer_in_two_sentences(two):
     sentences = re.search(
         r"It depends on how they become more robust\. Along lr more robust minima finetune better: "
         r"test accuracy after finetuning rises by (4\d(?:\.\d)?) \[\d.*?\] points "
-        r"\(95 % interval, 4 seeds\)\. Along noise more robust minima finetune alike: test "
-        r"accuracy after finetuning changes by no more than 6 points\.",
+        r"\(95 % interval, 4 seeds\)\. But clean test accuracy goes along, from 0\.4\d to 0\.[78]\d"
+        r": which of the two finetuning follows, these data cannot tell\. Along noise more robust "
+        r"minima finetune alike: test accuracy after finetuning changes by no more than 6 points\.",
         top,
     )
     assert sentences and top.index(question) < sentences.start()
@@ -324,8 +325,8 @@ def test_three_seeds_are_too_few_and_shown(tmp_path):
     one = studied(tmp_path, ["lr"], range(3))
     first, *rest = answer.lines(one)
     assert first == (
-        "These data cannot tell. Along lr there are 4 rungs x 3 seeds, too few for a verdict: it "
-        "takes 4 x 4."
+        "These data cannot tell. Along lr there are 4 settings x 3 seeds, too few for a verdict: "
+        "it takes 4 x 4."
     )
     assert any(re.search(r"test accuracy .*: cannot tell .*; change 4\S+ \[", row) for row in rest)
     panels = picture.panels(one, one.found.ladders[0])
@@ -455,8 +456,11 @@ def test_what_is_left_given_clean_accuracy_is_said_or_that_the_two_are_not_told_
             r"At equal clean test accuracy a change of \S+ \[\S+, \S+\] points along lr is left\.",
             said,
         )
+        assert not answer.confounded(found.ladders[0])
     else:
-        assert said.startswith("Along lr clean test accuracy itself changes with the rungs: ")
+        assert said == "" and answer.confounded(found.ladders[0]).startswith(
+            " But clean test accuracy goes along, from "
+        )
 
 
 def test_other_finetunings_stand_beside_the_answer(tmp_path):

@@ -21,7 +21,7 @@ from eval.report.styles import Style
 
 INK = "#010101"  # stands for the colour of the text around the figure
 WIDTH = 2.2  # inches of a panel on the page
-LEFT, RIGHT, ABOVE = 0.42, 0.07, 0.06  # inches around its axes
+LEFT, RIGHT, ABOVE, WIDE = 0.42, 0.07, 0.06, 0.13  # inches around its axes
 COLUMN, ACROSS = 3.35, 2  # inches of a paper's column, panels in it side by side
 PAGE, MANY = 6.9, 6  # inches of both columns, where a picture has more panels than this
 LONG_LABEL = 22  # letters of an entry of the legend that take the room of two
@@ -67,9 +67,9 @@ class Drawn:
 def of_panel(panel: Panel) -> str:
     """One panel as SVG, without the words above it, which the page sets."""
     figure = Figure((WIDTH, panel.height))
-    left = RIGHT if panel.intervals else LEFT
+    left, right = (WIDE, WIDE) if panel.intervals else (LEFT, RIGHT)
     below = panel.below
-    panel.draw(_axes(figure, left, below, WIDTH - left - RIGHT, panel.height - below - ABOVE))
+    panel.draw(_axes(figure, left, below, WIDTH - left - right, panel.height - below - ABOVE))
     return svg(figure)
 
 

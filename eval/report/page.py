@@ -30,7 +30,11 @@ TEMPLATES = jinja2.Environment(
 )
 MOST = 6  # panels side by side
 LONG, MIDDLE = 60, 18  # characters of a cell from which it may wrap, at which width
-SMALL = 6  # panels of a picture beside which another has room on a wide screen
+FILES = (
+    "training.h5: how a minimum was trained; passport.h5: all that was measured on it, a group of "
+    "HDF5 a measurement; TASK/MODE.h5: how it was finetuned. ←: the command that made it."
+)
+SMALL = 6  # panels of a picture that stays on one sheet of paper
 
 
 @dataclass
@@ -56,6 +60,7 @@ class Page:
         self.top: list[dict] = []
         self.body: list[dict] = []
         self._drawn: dict[str, tuple[dict, Future]] = {}  # {name: its block, what is drawn}
+        self._explained = False  # what is in which file
         self._drawer = files.worker_pool(2)  # while it draws, the rest goes on
 
     def lead(self, text: str, kind: str):
@@ -115,7 +120,7 @@ class Page:
         block = {
             "template": "picture.html",
             "name": slug(f"figure-{name}"),
-            "wide": on_top or count > SMALL or len(rows) > 1,
+            "many": count > SMALL or len(rows) > 1,
             "small": on_top,
             "see": see,
             "rows": rows,
@@ -124,8 +129,10 @@ class Page:
             "caption": caption,
             "tables": [self._table(table) for table in tables],
             "sources": list(self._sources(results, groups)),
+            "files": "" if self._explained else FILES,
             "fold": fold,
         }
+        self._explained |= bool(results)
         (self.top if on_top else self.body).append(block)
         drawn = self._drawer.submit(drawing.picture, rows, legend)
         self._drawn[re.sub(r"[^\w.=@-]+", "-", name)] = block, drawn

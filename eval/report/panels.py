@@ -87,6 +87,7 @@ class Panel:
     log_y: bool = False
     down: bool = False  # x falls from left to right
     ticks: Sequence[float] | None = None  # of x
+    tick_words: Sequence[str] | None = None
     levels: dict[str, tuple[float, str]] = field(default_factory=dict)  # {name: (y, line style)}
     zero: bool = False  # a line at x = 0
     inside: float = np.nan  # x from minus this to this is shaded
@@ -105,7 +106,7 @@ class Panel:
     @property
     def words_of_x(self) -> str:
         """The label of x, on lines that a panel holds."""
-        return textwrap.fill(self.x_label, LETTERS - 6)
+        return textwrap.fill(self.x_label, LETTERS if self.intervals else LETTERS - 6)
 
     @property
     def described(self) -> str:
@@ -164,7 +165,7 @@ class Panel:
                 low, high = np.clip(region, least, most)
                 axis.fill_betweenx([y - 0.22, y + 0.22], low, high, color=GREY, alpha=0.2, lw=0)
             if self.zero:
-                axis.plot([0, 0], [y - 0.22, y + 0.22], color=GREY, lw=0.8)
+                axis.plot([0, 0], [y - 0.18, y + 0.18], color=GREY, lw=0.8)
             if np.isfinite([row.low, row.high]).all():
                 axis.plot([row.low, row.high], [y, y], color=colour, lw=1.6)
             if np.isfinite(row.mean):
@@ -215,7 +216,7 @@ class Panel:
                 one.set_major_formatter("{x:g}")
                 one.set_minor_formatter(NullFormatter())
             elif name == "x" and self.ticks is not None:
-                axis.set_xticks(self.ticks)
+                axis.set_xticks(self.ticks, self.tick_words)
             else:
                 one.set_major_locator(MaxNLocator(4 if name == "x" else 5))
             if limits != (None, None):

@@ -65,6 +65,11 @@ OUTCOMES = {
         {"name": "distance_relative", "part": "all", "moment": "at equal loss"},
     ),
 }
+LESS_IS_BETTER = [
+    PREDICTORS["local_energy_recomputed_train_loss_change_to_0.5"][0],
+    OUTCOMES["epochs_to_target"][0],
+    OUTCOMES["distance_relative_all_at_equal_loss"][0],
+]
 COVARIATES = {
     "clean test accuracy": PREDICTORS["test_accuracy"][1],
     "train loss": MEASURED | {"source": "clean", "split": "train", "name": "loss"},

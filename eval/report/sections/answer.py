@@ -16,6 +16,7 @@ from eval.report.sections.picture import change_of
 from eval.report.study import Study, capitalized
 
 FIRST = OUTCOMES[0]  # the outcome that the sentences on top are about
+CLEAN = "clean test accuracy"  # one of its covariates
 
 
 def add(study: Study, page: Page):
@@ -60,26 +61,13 @@ def under_the_answer(study: Study) -> list[str]:
 
 def given(found: agreements.Findings) -> str:
     """How much of the first outcome's change is left where clean accuracy does not change."""
-    left, untold = [], []
+    left = []
     for ladder in found.ladders:
-        if not ladder.outcomes or first(ladder).along.change.why:
-            continue
-        rest = first(ladder).given["clean test accuracy"]
-        if rest.change.why:
-            untold.append(ladder.name)
-        else:
-            change = rest.change
-            size = FIRST.size(change.mean, change.low, change.high)
-            left.append(f"{size} along {ladder.name}")
-    sentences = []
-    if left:
-        sentences.append(f"At equal clean test accuracy a change of {listed(left)} is left.")
-    if untold:
-        sentences.append(
-            f"Along {listed(untold)} clean test accuracy itself changes with the rungs: the data "
-            "cannot tell which of the two finetuning follows."
-        )
-    return " ".join(sentences)
+        if ladder.outcomes and not first(ladder).along.change.why:
+            rest = first(ladder).given[CLEAN].change
+            if not rest.why:
+                left.append(f"{FIRST.size(*rest.numbers)} along {ladder.name}")
+    return f"At equal clean test accuracy a change of {listed(left)} is left." if left else ""
 
 
 def beside(study: Study) -> Iterator[str]:
@@ -159,12 +147,23 @@ def along(ladder: ladders.Ladder) -> str:
     rungs, seeds = len(ladder.rungs), len(row.along.seeds)
     if rungs < LEAST_RUNGS or seeds < LEAST_SEEDS:
         return (
-            f"{start} there are {rungs} rungs x {seeds} seeds, too few for a verdict: it takes "
+            f"{start} there are {rungs} settings x {seeds} seeds, too few for a verdict: it takes "
             f"{LEAST_RUNGS} x {LEAST_SEEDS}."
         )
     if not ladder.moved:
         return f"{start} no measure of robustness is known to have moved: it says nothing."
-    return f"{start} {who(ladder)} {followed(row)}."
+    return f"{start} {who(ladder)} {followed(row)}.{confounded(ladder)}"
+
+
+def confounded(ladder: ladders.Ladder) -> str:
+    """A sentence where what followed cannot be told apart from clean accuracy; else ""."""
+    row, clean = first(ladder), ladder.clean_accuracy
+    if row.verdict not in (RISES, FALLS) or not row.given[CLEAN].change.why:
+        return ""
+    return (
+        f" But clean test accuracy goes along, from {clean[0]:.2f} to {clean[-1]:.2f}: which of "
+        "the two finetuning follows, these data cannot tell."
+    )
 
 
 def who(ladder: ladders.Ladder) -> str:

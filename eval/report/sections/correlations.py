@@ -26,6 +26,7 @@ def add(study: Study, page: Page):
             "Beside the ladders, description: these correlations find little, because seeds of one "
             f"setting hardly differ. {answer(study)}"
         )
+    told = not study.ladders and np.isfinite([test["r"] for test in study.tests]).any()
     label = study.asked.label
     drawn = [panel(study, study.asked, test) for test in study.tests]
     page.picture(
@@ -36,12 +37,13 @@ def add(study: Study, page: Page):
         "bars: from the least to the most of its runs; hollow, pointing up: the target was never "
         "reached in half of the runs. r: correlation within settings, with its verdict after "
         f"Holm's correction over all {len(study.tests)} pairs. Train loss under weight noise: of "
-        "training images, BatchNorm recomputed; all else: of test images, BatchNorm "
-        f"{verdicts.batchnorm(study.values)}. Test accuracy after finetuning: at the last epoch.",
+        "training images, BatchNorm recomputed; clean: of test images, BatchNorm stored; all else: "
+        f"of test images, BatchNorm {verdicts.batchnorm(study.values)}. Test accuracy after "
+        "finetuning: at the last epoch.",
         [*study.passports, *study.asked.results],
         legend=legend(drawn, study.style),
         tables=tables(study),
-        fold="The picture and its numbers" if study.ladders else "",
+        fold="" if told else "The picture and its numbers",
     )
 
 

@@ -13,7 +13,7 @@ from eval.report.ladders import CANNOT_TELL, NO_MORE, Along, Followed, Ladder, M
 from eval.report.page import Page, Table
 from eval.report.panels import Interval, Line, Panel, Point
 from eval.report.sections.answer import FIRST, became, listed
-from eval.report.sections.picture import change_of, in_unit, sized
+from eval.report.sections.picture import OF_OUTCOMES, change_of, in_unit, sized
 from eval.report.study import Study, capitalized
 from eval.report.styles import DOWN, OPEN, SAME, UP, Style, styles
 
@@ -52,6 +52,7 @@ def add_moved(study: Study, page: Page):
             intervals=[of_measure(study, *pair) for pair in zip(climbed, rows)],
             x_label=f"change of {rows[0].measure.shown}",
             zero=True,
+            down=not rows[0].measure.more_is_robust,
         )
         for rows in zip(*(ladder.measures for ladder in climbed))
     ]
@@ -59,8 +60,7 @@ def add_moved(study: Study, page: Page):
         "ladders_moved",
         panels,
         f"What each knob moved. Minima become along {'. Along '.join(moved)}.",
-        f"{intervals(study)} Of losses gained, less is more robust; of the side of the square, "
-        "more is.",
+        f"{intervals(study)} More robust is to the right: less loss gained, a larger square.",
         study.passports,
         study.measured_by(MEASURES),
         ROBUST,
@@ -103,6 +103,7 @@ def add_followed(study: Study, page: Page):
             intervals=[of_outcome(study, *pair) for pair in zip(climbed, rows)],
             x_label=f"change, {rows[0].outcome.unit}",
             zero=True,
+            down=not rows[0].outcome.more_is_better,
             inside=rows[0].outcome.margin * rows[0].outcome.scale,
         )
         for rows in zip(*(ladder.outcomes for ladder in climbed))
@@ -119,9 +120,11 @@ def add_followed(study: Study, page: Page):
         "ladders_followed",
         panels,
         f"What finetuning did with it. {' '.join(map(told, climbed))}",
-        f"{intervals(study)} Grey: the margin, within which a change makes no difference in "
-        "practice.",
+        f"{intervals(study)} Better is to the right. Grey: the margin, within which a change makes "
+        "no difference in practice. An interval beyond 0 may be no verdict yet: that takes Holm's "
+        "correction over all of them, and holds whichever seed is left out.",
         study.asked.results,
+        OF_OUTCOMES,
         legend=FINETUNED,
         tables=[*tables, *others(study)],
     )
@@ -324,11 +327,11 @@ def add_slopes(study: Study, page: Page):
         "ladders_slopes",
         panels,
         "Robustness itself, or the knob? " + " ".join(found.words[:1]),
-        "A small point a minimum, a large one the mean of a rung; n = "
-        f"{sum(len(panel.points) for panel in panels[:1])} minima. If robustness itself carried "
-        "the effect, ladders that move it would lie on one line.",
+        f"Upwards: {FIRST.words}. Small: a minimum; large: the mean of a rung; n = "
+        f"{len({point.link for panel in panels for point in panel.points})} minima. If robustness "
+        "itself carried the effect, ladders that move it would lie on one line.",
         [*study.passports, *study.asked.results],
-        study.measured_by(MEASURES),
+        [*study.measured_by(MEASURES), *OF_OUTCOMES],
         style,
         tables,
     )
@@ -338,7 +341,7 @@ def add_slopes(study: Study, page: Page):
 
 def against(study: Study, measure: str, style: dict[str, Style]) -> Panel | None:
     """The first outcome against a measure that a ladder moved; None where none did."""
-    key, panel, moved = FIRST.key, Panel(MEASURE_OF[measure].against, shown=FIRST.shown), False
+    key, panel, moved = FIRST.key, Panel(MEASURE_OF[measure].against), False
     for ladder in study.found.ladders:
         (x,) = [row for row in ladder.measures if row.measure.key == measure]
         (y,) = [row for row in ladder.outcomes if row.outcome.key == key]
@@ -368,7 +371,7 @@ def against(study: Study, measure: str, style: dict[str, Style]) -> Panel | None
         for row in study.found.agreements
         if (row.measure, row.outcome) == (measure, key)
     )
-    panel.said = "; ".join(verdicts)
+    panel.said = "; ".join(verdicts) or "one ladder alone moved it"
     panel.bold = bool(verdicts) and set(verdicts) != {CANNOT_TELL}
     return panel if moved else None
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from eval.report import ladders
 from eval.report.cells import least_to_most, with_ends
-from eval.report.fixed_in_advance import Measure, Outcome
+from eval.report.fixed_in_advance import MEASURES, Measure, Outcome
 from eval.report.ladders import CANNOT_TELL
 from eval.report.page import Page
 from eval.report.panels import Line, Panel, range_of
@@ -13,6 +13,9 @@ from eval.report.statistics import Estimate
 from eval.report.study import Study, capitalized
 from eval.report.styles import BLUE, ORANGE
 from eval.report.verdicts import OUTCOMES as CORRELATED
+
+# Groups of a file of finetuning, from which outcomes are read.
+OF_OUTCOMES = ("test", "train", "distance_relative", "source")
 
 
 def add(study: Study, page: Page):
@@ -38,9 +41,10 @@ def add_picture(study: Study, page: Page):
         "",
         "A row a ladder: settings along one knob, its rungs, from left to right; one scale for all "
         "ladders. Thin: a seed; thick: their mean. Blue: measures of robustness; orange: outcomes "
-        "of finetuning. Below each the change from the first rung to the last along each seed's "
+        "of finetuning. Above each the change from the first rung to the last along each seed's "
         f"straight line, with Student's 95 % interval; n = {seeds} seeds.",
         [*study.passports, *(study.asked.results if study.asked else [])],
+        [*study.measured_by(MEASURES), *OF_OUTCOMES],
         on_top=True,
     )
 
@@ -103,7 +107,14 @@ def climb(
         shown=quantity.shown,
         x_limits=(0.7, len(rungs) + 0.3),
         ticks=rungs,
+        tick_words=list(map(short, ladder.rungs)),
     )
+
+
+def short(rung: str) -> str:
+    """The value of a rung's first flag, 5e-4 of adam@lr_5e-4@epochs_7; without flags its name."""
+    first_flag = rung.partition("@")[2].partition("@")[0]
+    return (first_flag.rpartition("_")[2] or rung)[:8]
 
 
 def in_words(values) -> str:

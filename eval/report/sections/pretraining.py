@@ -14,7 +14,8 @@ def add(study: Study, page: Page):
     images = min((result.settings["images"] for result in study.passports), default=1)
     brackets = f"Brackets: {study.interval}; on" if study.interval else "On"
     caption = (
-        f"Clean images: {over(study.passports)}. {brackets} {images} images an accuracy "
+        f"Clean images, BatchNorm as it was stored: {over(study.passports)}. {brackets} {images} "
+        "images an accuracy "
         f"near one half has a binomial standard error of {50 / images**0.5:.1f} points. Loss in "
         "nats per image; brier: squared distance of probabilities from the label, 0 to 2; ece: "
         "expected calibration error, 15 bins."

@@ -5,13 +5,13 @@ import numpy as np
 from eval.report import cells, statistics, verdicts
 from eval.report.page import Page, Table
 from eval.report.panels import Interval, Panel
-from eval.report.sections.picture import sized
+from eval.report.sections.picture import OF_OUTCOMES, sized
 from eval.report.study import Finetuning, Study, capitalized, over
 from eval.report.styles import DOWN, OPEN, UP
 from eval.report.table import MEASURED
 
 ACCURACY = {"split": "test", "name": "accuracy"}
-LOOKS = {"more in the first": UP, "less in the first": DOWN, "not told apart": OPEN}
+LOOKS = {"the first is better": UP, "the first is worse": DOWN, "not told apart": OPEN}
 
 
 def add(study: Study, page: Page):
@@ -32,7 +32,7 @@ def add(study: Study, page: Page):
         return
     every = [found for of_pairs in differences.values() for found in of_pairs.values()]
     known = [found for found in every if not found.why]
-    apart = sum(look(found) != OPEN for found in known)
+    apart = sum(found.low > 0 or found.high < 0 for found in known)
     few = "" if known else f" No interval: they take {statistics.LEAST_VALUES} seeds."
     page.picture(
         "differences",
@@ -40,9 +40,11 @@ def add(study: Study, page: Page):
         f"Differences between settings: {apart} of {len(known)} intervals exclude 0.{few}",
         "Differences, paired by seed, with Student's 95 % interval over seeds, n = "
         f"{cells.least_to_most(found.n for found in every)}, not corrected for their number: "
-        "where an interval holds 0, these seeds cannot tell the two apart. No "
+        "better is to the right; where an interval holds 0, these seeds cannot tell the two "
+        "apart. No "
         "interval is narrower than one image more or less.",
         made,
+        [*study.groups, "clean", *OF_OUTCOMES],
         legend=LOOKS,
         tables=[numbers(differences, pairs), both],
     )
@@ -60,21 +62,23 @@ def panel(words: str, found: dict) -> Panel:
                 estimate.mean,
                 estimate.low,
                 estimate.high,
-                look(estimate),
+                look(estimate, words),
                 f"{a} − {b}: {sized(estimate)}, n = {estimate.n}",
             )
             for (a, b), estimate in shown.items()
         ],
         x_label="difference",
         zero=True,
+        down=words in verdicts.LESS_IS_BETTER,
     )
 
 
-def look(estimate: statistics.Estimate) -> dict:
-    """Colour and shape: on which side of 0 the whole interval lies."""
+def look(estimate: statistics.Estimate, words: str) -> dict:
+    """Colour and shape: whether the whole interval of a quantity lies on one side of 0."""
+    more, less = (DOWN, UP) if words in verdicts.LESS_IS_BETTER else (UP, DOWN)
     if estimate.low > 0:
-        return UP
-    return DOWN if estimate.high < 0 else OPEN
+        return more
+    return less if estimate.high < 0 else OPEN
 
 
 def numbers(differences: dict, pairs: list[tuple[str, str]]) -> Table:
@@ -109,7 +113,7 @@ def robustness(study: Study) -> cells.Columns:
                 (absolute, "accuracy", "accuracy"),
             ):
                 columns.append((f"{title}: {words}", cells.by_minimum(values.where(name=name))))
-    return [("clean test accuracy", cells.by_minimum(clean)), *kept, *absolute]
+    return [("clean test accuracy, BatchNorm stored", cells.by_minimum(clean)), *kept, *absolute]
 
 
 def outcomes(study: Study, finetuning: Finetuning) -> cells.Columns:

@@ -19,7 +19,12 @@ def add(study: Study, page: Page):
     versions = " ".join(
         sorted({result.attrs["versions"] for result in [*study.results, *study.tuned]})
     )
-    page.listing(HEADER, lines(study, page), f"Versions: {versions}")
+    page.listing(
+        HEADER,
+        lines(study, page),
+        "--setting names flags of its own, which replace those in the command. Means, intervals "
+        f"and verdicts are computed from these files by eval.report. Versions: {versions}",
+    )
 
 
 def lines(study: Study, page: Page) -> Iterator[dict]:
