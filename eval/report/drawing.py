@@ -7,7 +7,7 @@ in a dark one.
 import io
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
@@ -96,46 +96,86 @@ def _inside(drawn: str) -> str:
     return drawn.removeprefix("<svg")
 
 
+@dataclass
+class Strip:
+    """Panels side by side in the whole, below a heading where they are the first of their row."""
+
+    heading: str  # on lines of its own
+    panels: Sequence[Panel]
+
+    @property
+    def of_heading(self) -> float:
+        """Inches of the heading."""
+        return 0.08 + LINE * (self.heading.count("\n") + 1) if self.heading else 0
+
+    @property
+    def of_titles(self) -> float:
+        """Inches of the words above the panels."""
+        return LINE * max(_title(panel).count("\n") + 1 for panel in self.panels)
+
+    @property
+    def of_panels(self) -> float:
+        """Inches of the panels: smaller than on the page."""
+        return 0.8 * max(panel.height for panel in self.panels)
+
+    @property
+    def height(self) -> float:
+        return self.of_heading + self.of_titles + self.of_panels
+
+
+def strips(rows: dict[str, Sequence[Panel]], letters: int, across: int) -> Iterator[Strip]:
+    """Rows of panels, so many side by side, headings on lines of so many letters."""
+    for heading, panels in rows.items():
+        for first in range(0, len(panels), across):
+            words = "" if first else textwrap.fill(heading, letters)
+            yield Strip(words, panels[first : first + across])
+
+
 def as_whole(rows: dict[str, Sequence[Panel]], legend: dict[str, Style]) -> Figure:
     """The panels side by side, their titles above them, one legend below all."""
     wide = sum(map(len, rows.values())) > MANY
-    width, across = (PAGE, 2 * ACROSS) if wide else (COLUMN, ACROSS)
-    each = width / across
-    lines = []  # (heading, [(panel, its title)], inches of the heading, of titles, of panels)
-    for heading, panels in rows.items():
-        text = textwrap.fill(heading, 50 * width / COLUMN)
-        for first in range(0, len(panels), across):
-            some = [(panel, _title(panel)) for panel in panels[first : first + across]]
-            titles = LINE * max(title.count("\n") + 1 for _, title in some)
-            above = 0.08 + LINE * (text.count("\n") + 1) if text else 0
-            lines.append((text, some, above, titles, 0.8 * max(panel.height for panel, _ in some)))
-            text = ""
-    entries = [Line2D([], [], label=label, **style) for label, style in legend.items()]
+    width, across, letters = (PAGE, 2 * ACROSS, 100) if wide else (COLUMN, ACROSS, 50)
+    some = list(strips(rows, letters, across))
     columns = across if max(map(len, legend), default=0) < LONG_LABEL else across // 2
-    below = 0.16 * -(-len(entries) // columns) + 0.05
-    high = below + sum(sum(line[2:]) for line in lines)
-    figure, top = Figure((width, high)), high
-    for text, some, above, titles, height in lines:
-        if text:
-            figure.text(0.01, (top - 0.04) / high, text, va="top", fontsize=7, weight="bold")
-        top -= above
-        for place, (panel, title) in enumerate(some):
-            left, bottom = place * each, top - titles - height
-            bold = {"weight": "bold"} if panel.bold else {}
-            at = (left + 0.04) / width, (top - 0.02) / high
-            figure.text(*at, title, va="top", fontsize=6, **bold)
-            side = 0.04 if panel.intervals else 0.36
-            low = 0.85 * panel.below
-            axis = _axes(figure, left + side, bottom + low, each - side - 0.08, height - low - 0.03)
-            panel.draw(axis)
-            axis.tick_params(labelsize=6)
-            for words in (axis.xaxis.label, *axis.texts):
-                words.set_fontsize(6)
-        top -= titles + height
-    if entries:
-        looks = {"loc": "lower center", "ncols": columns, "frameon": False, "fontsize": 6.5}
-        figure.legend(handles=entries, **looks)
+    of_legend = 0.05 + 0.16 * -(-len(legend) // columns)
+    figure = Figure((width, of_legend + sum(strip.height for strip in some)))
+    top = figure.get_figheight()
+    for strip in some:
+        if strip.heading:
+            _words(figure, 0.04, top - 0.04, strip.heading, 7, True)
+        top -= strip.of_heading
+        for place, panel in enumerate(strip.panels):
+            _add(figure, strip, panel, place * width / across, top, width / across)
+        top -= strip.of_titles + strip.of_panels
+    if legend:
+        figure.legend(
+            handles=[Line2D([], [], label=label, **style) for label, style in legend.items()],
+            loc="lower center",
+            ncols=columns,
+            frameon=False,
+            fontsize=6.5,
+        )
     return figure
+
+
+def _add(figure: Figure, strip: Strip, panel: Panel, left: float, top: float, width: float):
+    """One panel of a strip, and the words above it, into the whole."""
+    _words(figure, left + 0.04, top - 0.02, _title(panel), 6, panel.bold)
+    side, below = 0.04 if panel.intervals else 0.36, 0.85 * panel.below
+    bottom = top - strip.of_titles - strip.of_panels + below
+    place = left + side, bottom, width - side - 0.08, strip.of_panels - below - 0.03
+    axis = _axes(figure, *place)
+    panel.draw(axis)
+    axis.tick_params(labelsize=6)
+    for words in (axis.xaxis.label, *axis.texts):
+        words.set_fontsize(6)
+
+
+def _words(figure: Figure, left: float, top: float, text: str, size: float, bold: bool):
+    """Words at a place in inches."""
+    width, height = figure.get_size_inches()
+    weight = {"weight": "bold"} if bold else {}
+    figure.text(left / width, top / height, text, va="top", fontsize=size, **weight)
 
 
 def _title(panel: Panel) -> str:
