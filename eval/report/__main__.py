@@ -59,28 +59,28 @@ def main():
 def make(args):
     """Writes the report, and shows its answer on the terminal."""
     study = read(args)
-    page = Page(args.out, QUESTION, study.links)
-    for add in (
-        answer.add,
-        head.add_warnings,
-        picture.add,
-        answer.add_grounds,
-        head.add,
-        ladders.add,
-        correlations.add,
-        claims.add,
-        settings.add,
-        pretraining.add,
-        robustness.add,
-        pairs.add,
-        finetuning.add,
-        tuning.add,
-        sources.add,
-    ):
-        add(study, page)
-    write(args.out / "summary.csv", summary_csv(study.values))
-    write(args.out / "results.json", study.as_json())
-    page.write()
+    with Page(args.out, QUESTION, study.links) as page:
+        for add in (
+            answer.add,
+            head.add_warnings,
+            picture.add,
+            answer.add_grounds,
+            head.add,
+            ladders.add,
+            correlations.add,
+            claims.add,
+            settings.add,
+            pretraining.add,
+            robustness.add,
+            pairs.add,
+            finetuning.add,
+            tuning.add,
+            sources.add,
+        ):
+            add(study, page)
+        write(args.out / "summary.csv", summary_csv(study.values))
+        write(args.out / "results.json", study.as_json())
+        page.write()
     show(study)
     print(args.out / "index.html")
 

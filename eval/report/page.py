@@ -163,6 +163,13 @@ class Page:
                     "command": command,
                 }
 
+    def __enter__(self) -> "Page":
+        return self
+
+    def __exit__(self, *error):
+        """Ends the processes that draw, also where something failed."""
+        self._drawer.shutdown(cancel_futures=True)
+
     def html(self) -> str:
         """The whole page."""
         for block, drawn in self._drawn.values():
@@ -177,7 +184,6 @@ class Page:
         for name, (block, _) in self._drawn.items():
             write(self.folder / "figures" / f"{name}.svg", block["drawn"].svg)
             write(self.folder / "figures" / f"{name}.pdf", block["drawn"].pdf)
-        self._drawer.shutdown()
         write(self.folder / "index.html", text)
 
 
