@@ -11,6 +11,7 @@ import pytest
 from test_graph import make
 from test_ladders import FULL, LR, climbed, heights
 
+from common.making import makefile
 from eval.report import contrasts, ladders, power, statistics
 from eval.report.power import Plan, Spread
 
@@ -96,3 +97,9 @@ def test_a_plan_says_how_small_an_effect_it_finds(tmp_path):
 def test_an_effect_that_is_none_is_one_line(effect, tmp_path):
     made = make("plan", f"EFFECT={effect}", folder=tmp_path / "study")
     assert made.returncode and f"EFFECT={effect}: not a number above 0, such as 2.5" in made.stderr
+
+
+def test_a_plan_by_a_python_without_the_requirements_says_when_it_is_known(tmp_path, monkeypatch):
+    monkeypatch.setattr(makefile, "find_spec", lambda name: None)
+    words = SimpleNamespace(words={"RUNS": "2"}, ladders={}, seeds=[0], effect=0.0, at="".join)
+    assert makefile.power(words) == "echo '  how small an effect it finds is said after make setup'"

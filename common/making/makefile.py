@@ -5,7 +5,9 @@
 
 import os
 import shlex
+import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 from common.making import plan
 from common.making.study import Study
@@ -55,14 +57,17 @@ def lines(
 
 
 def power(study: Study) -> str:
-    """The command that says how small an effect the study finds, where there is an environment."""
+    """The command that says how small an effect the study finds; where the Python that plans lacks
+    what the report needs, a line that says when it is said.
+    """
+    if not all(map(find_spec, ("h5py", "pandas", "scipy"))):
+        return "echo '  how small an effect it finds is said after make setup'"
     longest = max((len(rungs) for rungs in study.ladders.values()), default=0)
     words = ["--results", study.at("report/results.json"), "--seeds", str(len(study.seeds))]
     words += ["--runs", study.words["RUNS"], "--rungs", str(longest)]
     words += ["--ladders", str(len(study.ladders)), "--effect", str(study.effect)]
-    command = f"$(interpreter) -m eval.report.power {shlex.join(words)}"
-    later = "echo '  the smallest effect that it finds is said after make setup'"
-    return f"if command -v $(interpreter) > /dev/null; then {command}; else {later}; fi"
+    command = [sys.executable, "-m", "eval.report.power", *words]
+    return shlex.join(command).replace("$", "$$")
 
 
 def saying(target: str, lines: Iterator[str]) -> Iterator[str]:

@@ -5,7 +5,6 @@ demo's. Along a ladder by the whole rule of a verdict (contrasts.detectable); wi
 the difference between two settings, a paired t test at 0.05. Found: in 80 of 100 such studies.
 """
 
-import argparse
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -94,9 +93,12 @@ class Plan:
 
     def seeds_for(self, effect: float, spread: Spread) -> int:
         """How many seeds an effect takes; 0 where MOST_SEEDS are too few, or none is known."""
-        enough, too_few = MOST_SEEDS, LEAST_SEEDS - 1
-        if not self.detectable(spread, enough) <= effect:
-            return 0
+        least = LEAST_SEEDS if self.rungs else statistics.LEAST_VALUES
+        too_few, enough = least - 1, least
+        while not self.detectable(spread, enough) <= effect:  # of many seeds it takes seconds
+            if enough == MOST_SEEDS:
+                return 0
+            too_few, enough = enough, min(2 * enough, MOST_SEEDS)
         while enough - too_few > 1:
             middle = (enough + too_few) // 2
             if self.detectable(spread, middle) <= effect:
@@ -146,7 +148,9 @@ def rounded(outcome: Outcome, effect: float) -> str:
 
 def enough(plan: Plan, spread: Spread) -> str:
     """What these seeds find of the first outcome, and what would find its margin, in a sentence."""
-    first, one = OUTCOMES[0], "a change along a ladder" if plan.rungs else "a difference"
+    first, one, whole = OUTCOMES[0], "a difference between two settings", "all settings"
+    if plan.rungs:
+        one, whole = "a change along a ladder", "all ladders"
     found, seeds = plan.detectable(spread), plan.seeds_for(first.margin, spread)
     if np.isnan(spread.minimum):
         return ""
@@ -154,7 +158,7 @@ def enough(plan: Plan, spread: Spread) -> str:
     if np.isfinite(found):
         parts.append(
             f"{plan.seeds} seeds find, in 80 of 100 such studies, {one} of "
-            f"{rounded(first, found)} in {first.words}"
+            f"{rounded(first, found)} in {first.words}, by the spread of {whole}"
         )
     if seeds > plan.seeds:
         parts.append(f"{first.size(first.margin)} take {seeds} seeds (SEEDS=0-{seeds - 1})")
@@ -172,7 +176,7 @@ def main():
     add("--seeds", type=int, required=True)
     add("--runs", type=int, required=True)
     add("--effect", type=float, default=0, help="in points of test accuracy after finetuning")
-    args: argparse.Namespace = parser.parse_args()
+    args = parser.parse_args()
     own = read(args.results)
     known = own if any(np.isfinite(each.minimum) for each in own.values()) else {}
     whose = "its own results" if known else "the demo, whose images are letters and digits"
