@@ -17,6 +17,7 @@ from eval.report import (
     agreements,
     claims,
     contrasts,
+    evidence,
     halves,
     ladders,
     reading,
@@ -516,7 +517,7 @@ def test_a_partial_mean_is_by_trapezoids_and_refuses_a_missing_end():
 
 
 def test_the_published_curves_have_every_partial_mean():
-    theirs = claims.published_values(json.loads(study.PUBLISHED.read_text()))
+    theirs = evidence.published_values(json.loads(study.PUBLISHED.read_text()))
     for mean in reading.PARTIAL_MEANS:
         fields = {"source": mean.source, "name": mean.name, "levels": mean.levels}
         found = theirs.where(**fields).frame["value"]

@@ -26,6 +26,7 @@ from eval.report import (
     claims,
     curves,
     drawing,
+    evidence,
     reading,
     results,
     statistics,
@@ -207,7 +208,7 @@ def test_claims_on_the_published_numbers_themselves():
     """Minima that have the report's own numbers: what it says of them must hold, and what its
     numbers do not bear out must not.
     """
-    found = verdicts_of_claims(made_up(claims.published_values(PUBLISHED)))
+    found = verdicts_of_claims(made_up(evidence.published_values(PUBLISHED)))
     for claim in (
         "SWA generalizes best, then adam, then noisy_adam",
         "Train accuracy ends at 95% or above",
@@ -226,7 +227,8 @@ def test_claims_on_the_published_numbers_themselves():
 def test_claims_change_with_the_numbers():
     swapped = {"swa": "noisy_adam", "noisy_adam": "swa", "adam": "adam"}
     theirs = [
-        replace(mean, setting=swapped[mean.setting]) for mean in claims.published_values(PUBLISHED)
+        replace(mean, setting=swapped[mean.setting])
+        for mean in evidence.published_values(PUBLISHED)
     ]
     found = verdicts_of_claims(made_up(theirs))
     assert found["SWA generalizes best, then adam, then noisy_adam"] == "does not hold"
@@ -236,20 +238,20 @@ def test_claims_change_with_the_numbers():
 
 
 def test_equality_needs_an_interval_within_its_margin():
-    alike = claims.part("", (-0.01, 0.01), ours=0, low=-0.005, high=0.005)
-    assert claims.decide([alike]) == "holds"
-    assert claims.decide([alike, alike | {"high": 0.02}]) == "cannot tell"
-    assert claims.decide([alike, alike | {"low": 0.02, "high": 0.03}]) == "does not hold"
-    assert claims.decide([alike, alike | {"low": np.nan, "high": np.nan}]) == "cannot tell"
+    alike = evidence.part("", (-0.01, 0.01), ours=0, low=-0.005, high=0.005)
+    assert evidence.decide([alike]) == "holds"
+    assert evidence.decide([alike, alike | {"high": 0.02}]) == "cannot tell"
+    assert evidence.decide([alike, alike | {"low": 0.02, "high": 0.03}]) == "does not hold"
+    assert evidence.decide([alike, alike | {"low": np.nan, "high": np.nan}]) == "cannot tell"
 
 
 def test_one_counterexample_refutes_every():
-    spread = claims.part("", (0.1, claims.INF), ours=2, low=0.0, high=4, n=9)
+    spread = evidence.part("", (0.1, evidence.INF), ours=2, low=0.0, high=4, n=9)
     assert (
-        claims.decide([spread]) == "cannot tell"
-        and claims.decide([spread | {"every": True}]) == "does not hold"
+        evidence.decide([spread]) == "cannot tell"
+        and evidence.decide([spread | {"every": True}]) == "does not hold"
     )
-    assert claims.decide([spread | {"every": True, "low": 0.2}]) == "holds"
+    assert evidence.decide([spread | {"every": True, "low": 0.2}]) == "holds"
 
 
 def test_a_cell_of_a_table_shows_one_minimum_s_own_interval():
@@ -360,7 +362,7 @@ def test_the_smallest_lr_is_held_against_the_best_of_the_larger():
         and found["ours"] == pytest.approx(0.1)
         and found["n"] == 2
     )
-    assert claims.inside(claims.smallest_lr([tried(1e-4, 0.5)])) == "open"
+    assert evidence.inside(claims.smallest_lr([tried(1e-4, 0.5)])) == "open"
 
 
 @pytest.mark.parametrize(
@@ -729,7 +731,7 @@ def made_up_passport(path, rng, **whose):
     """Clean images, and the perturbations that verdicts and claims are about."""
     attrs = {"variant": "", "batchnorm": "stored", "interval": "made up", **MADE_UP}
     data, groups = {}, {}
-    names = "clean", *claims.PERTURBATIONS, "local_energy_recomputed"
+    names = "clean", *evidence.PERTURBATIONS, "local_energy_recomputed"
     for name, largest in zip(names, (0, 1, 0.8, 0.03, 1, 1)):
         words = {"title": name.replace("_", " "), "source": "S", "level": "x", "level_units": "1"}
         groups[name] = attrs | words | {"measurement": name.removesuffix("_recomputed")}

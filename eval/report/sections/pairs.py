@@ -3,7 +3,7 @@
 import numpy as np
 
 from eval.report import cells, curves
-from eval.report.claims import barrier
+from eval.report.claims import PATHS, barrier
 from eval.report.page import Page, Table
 from eval.report.results import SPLITS, Result, grouped
 from eval.report.sections.head import counted
@@ -12,7 +12,6 @@ from eval.report.styles import styles
 
 PARTS = ("all", "weights", "batchnorm")
 DISTANCES = ("raw", "relative", "cosine")
-PATHS = {"path": "BatchNorm interpolated", "path_recomputed": "BatchNorm recomputed"}
 
 
 def add(study: Study, page: Page):
