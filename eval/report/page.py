@@ -221,7 +221,7 @@ def anchors(kinds: dict[str, Iterable[str]]) -> dict[str, str]:
 
 def _has_folder(result: Result, group: str) -> bool:
     """Whether datasets lie somewhere in an HDF5 group of the file."""
-    return group in result.groups or any(Path(group) in Path(name).parents for name in result.data)
+    return group in result.groups or any(name.startswith(f"{group}/") for name in result.data)
 
 
 def write(path: str | Path, content: str | bytes):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from eval.report.styles import GREY, Style
@@ -204,26 +205,30 @@ class Panel:
 
     def _scale(self, axis: Axes):
         """Limits, ticks and labels."""
-        for name, log, limits in (
-            ("x", self.log_x, self.x_limits),
-            ("y", self.log_y, self.y_limits),
-        ):
-            if name == "y" and self.intervals:
-                continue
-            one = getattr(axis, f"{name}axis")
-            if log:
-                getattr(axis, f"set_{name}scale")("log")
-                one.set_major_formatter("{x:g}")
-                one.set_minor_formatter(NullFormatter())
-            elif name == "x" and self.ticks is not None:
-                axis.set_xticks(self.ticks, self.tick_words)
-            else:
-                one.set_major_locator(MaxNLocator(4 if name == "x" else 5))
-            if limits != (None, None):
-                getattr(axis, f"set_{name}lim")(*limits)
+        axis.xaxis.set_major_locator(MaxNLocator(4))
+        if not self.intervals:  # their rows are no numbers
+            axis.yaxis.set_major_locator(MaxNLocator(5))
+        if self.log_x:
+            axis.set_xscale("log")
+            plain_numbers(axis.xaxis)
+        if self.log_y:
+            axis.set_yscale("log")
+            plain_numbers(axis.yaxis)
+        if self.ticks is not None:
+            axis.set_xticks(self.ticks, self.tick_words)
+        if self.x_limits != (None, None):
+            axis.set_xlim(*self.x_limits)
+        if self.y_limits != (None, None):
+            axis.set_ylim(*self.y_limits)
         if self.down:
             axis.invert_xaxis()
         axis.set_xlabel(self.words_of_x)
+
+
+def plain_numbers(axis: Axis):
+    """On a logarithmic axis 0.1, not a power of ten."""
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def mark(words: str, link: str) -> str | None:

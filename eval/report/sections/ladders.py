@@ -64,15 +64,14 @@ def add_moved(study: Study, page: Page):
         study.passports,
         study.measured_by(MEASURES),
         ROBUST,
-        [
-            table
-            for ladder in climbed
-            for table in (
-                Table(f"{ladder.name}: by rung", by_rung(ladder, ladder.measures), about(ladder)),
-                sure(ladder, ladder.measures),
-            )
-        ],
+        [table for ladder in climbed for table in numbers(ladder, ladder.measures)],
     )
+
+
+def numbers(ladder: Ladder, rows: Sequence[Moved | Followed]) -> list[Table]:
+    """The numbers by rung, and how sure they are."""
+    by_rungs = Table(f"{ladder.name}: by rung", by_rung(ladder, rows), about(ladder))
+    return [by_rungs, sure(ladder, rows)]
 
 
 def intervals(study: Study) -> str:
@@ -108,14 +107,7 @@ def add_followed(study: Study, page: Page):
         )
         for rows in zip(*(ladder.outcomes for ladder in climbed))
     ]
-    tables = [
-        table
-        for ladder in climbed
-        for table in (
-            Table(f"{ladder.name}: by rung", by_rung(ladder, ladder.outcomes), about(ladder)),
-            sure(ladder, ladder.outcomes),
-        )
-    ]
+    tables = [table for ladder in climbed for table in numbers(ladder, ladder.outcomes)]
     page.picture(
         "ladders_followed",
         panels,
