@@ -292,6 +292,18 @@ def test_differences_between_settings_are_paired_by_seed():
         assert clean.n == 3 and np.isnan(noise.mean) and sized(noise) == "–"
 
 
+@pytest.mark.parametrize(
+    "values, words",
+    [
+        ({"a": 0.2, "b": 0.5, "c": 0.3}, "last 0.200 (a) to 0.500 (b)"),
+        ({"a": 1.0, "b": 1.0}, "last 1.00 in all"),
+        ({"a": 0.2, "b": np.nan}, ""),
+    ],
+)
+def test_the_ends_of_a_range_are_named_by_their_settings(values, words):
+    assert curves.extremes(values, "last") == words
+
+
 def test_of_many_settings_each_is_held_beside_the_first():
     assert verdicts.pairs(list("abc")) == [("a", "b"), ("a", "c"), ("b", "c")]
     assert verdicts.pairs(list("abcdef")) == [(letter, "a") for letter in "bcdef"]

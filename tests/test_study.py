@@ -88,7 +88,7 @@ def test_every_figure_names_its_group_its_command_and_its_n(study):
         caption = re.search(r"<figcaption[^>]*>(.*?)</figcaption>", figure, re.S)[1]
         assert re.search(r"n = \d|\d+ pairs", caption), caption
         assert re.search(
-            r"standard deviation|no interval|interval over|A point a minimum|bars: ", caption
+            r"standard deviation|no interval|interval over|A point is a minimum|bars: ", caption
         )
 
 

@@ -143,7 +143,8 @@ def extremes(values: Mapping[str, float], where: str) -> str:
     if len(known) < 2:
         return ""
     least, most = min(known, key=known.get), max(known, key=known.get)
-    return f"{where} {with_ends(known[least])} ({least}) to {with_ends(known[most])} ({most})"
+    low, high = with_ends(known[least]), with_ends(known[most])
+    return f"{where} {low} in all" if low == high else f"{where} {low} ({least}) to {high} ({most})"
 
 
 def limit(panel: Panel, name: str):

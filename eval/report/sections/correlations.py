@@ -33,7 +33,7 @@ def add(study: Study, page: Page):
         "question",
         drawn,
         f"Of two minima of one setting, does the more robust one finetune better? {answer(study)}",
-        f"Finetuning ({label}) against robustness: a point a minimum, n = {len(study.minima)}; "
+        f"Finetuning ({label}) against robustness: a point is a minimum, n = {len(study.minima)}; "
         "bars: from the least to the most of its runs; hollow, pointing up: the target was never "
         "reached in half of the runs. r: correlation within settings, with its verdict after "
         f"Holm's correction over all {len(study.tests)} pairs. Train loss under weight noise: of "

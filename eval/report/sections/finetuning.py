@@ -105,18 +105,17 @@ def add_forgetting(study: Study, page: Page, finetuning: Finetuning):
         if len(some := forgotten.where(batchnorm=kind))
     ] + [("test accuracy", cells.by_minimum(tested))]
     mean = study.mean_by_setting(forgotten.where(batchnorm="recomputed"))
-    few = {setting: study.style[setting] for setting in dict.fromkeys(chosen)}
+    span = curves.extremes(mean, "source accuracy lost")
     page.picture(
         f"forgetting_{finetuning.label}",
         [panel],
-        f"Learning against forgetting: {curves.extremes(mean, 'source accuracy lost')}",
-        f"A point a minimum, n = {len(points)}; the best corner is at the upper left. Source "
-        "accuracy: on test images "
-        "of the classes of pretraining, with "
-        "the old head, BatchNorm recomputed.",
+        f"Learning against forgetting{': ' * bool(span)}{span}",
+        f"A point is a minimum, n = {len(points)}; the best corner is at the upper left. Source "
+        "accuracy: on test images of the classes of pretraining, with the old head, BatchNorm "
+        "recomputed.",
         finetuning.results,
         ["source", "test"],
-        few,
+        curves.legend([panel], study.style),
         [
             Table("Every setting", cells.lines(columns, study.members)),
             Table("Every minimum", cells.lines(columns, study.each)),
@@ -136,8 +135,8 @@ def add_distances(study: Study, page: Page, finetuning: Finetuning, made: str):
         f"distance_{finetuning.label}",
         panels,
         f"How far finetuning ({finetuning.label}) went from the minimum, all but the head",
-        "Against train loss: a point an epoch; at one place, from left to right, all have learnt "
-        f"as much. {made}",
+        "Against train loss: a point is an epoch; at one place, from left to right, all have "
+        f"learnt as much. {made}",
         results,
         [*MOVED, "train"],
         curves.legend(panels, study.style),

@@ -39,10 +39,10 @@ def add_picture(study: Study, page: Page):
         "ladders",
         rows,
         "",
-        "A row a ladder: settings along one knob, its rungs, from left to right; one scale for all "
-        "ladders. Thin: a seed; thick: their mean. Blue: measures of robustness; orange: outcomes "
-        "of finetuning. Above each the change from the first rung to the last along each seed's "
-        f"straight line, with Student's 95 % interval; n = {seeds} seeds.",
+        "A row is a ladder: settings along one knob, its rungs, from left to right; one scale "
+        "for all ladders. Thin: a seed; thick: their mean. Blue: measures of robustness; orange: "
+        "outcomes of finetuning. Above each the change from the first rung to the last along each "
+        f"seed's straight line, with Student's 95 % interval; n = {seeds} seeds.",
         [*study.passports, *(study.asked.results if study.asked else [])],
         [*study.measured_by(MEASURES), *OF_OUTCOMES],
         on_top=True,

@@ -36,7 +36,7 @@ def add(study: Study, page: Page):
     few = "" if known else f" No interval: they take {statistics.LEAST_VALUES} seeds."
     page.picture(
         "differences",
-        [panel(words, found) for words, found in differences.items()],
+        [one for words, found in differences.items() if (one := panel(words, found)).intervals],
         f"Differences between settings: {apart} of {len(known)} intervals exclude 0.{few}",
         "Differences, paired by seed, with Student's 95 % interval over seeds, n = "
         f"{cells.least_to_most(found.n for found in every)}, not corrected for their number: "
@@ -51,11 +51,10 @@ def add(study: Study, page: Page):
 
 
 def panel(words: str, found: dict) -> Panel:
-    """One quantity, a row for each two settings."""
+    """One quantity, a row for each two settings that both have it."""
     shown = {pair: estimate for pair, estimate in found.items() if np.isfinite(estimate.mean)}
     return Panel(
         capitalized(words),
-        "" if shown else "not measured, or never reached",
         intervals=[
             Interval(
                 f"{a} − {b}",
