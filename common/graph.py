@@ -180,15 +180,16 @@ def finetuning(study: Study) -> Iterator[Rule]:
     for mode in study.modes:
         for task in study.tasks:
             stage = f"finetune-{task}-{settings.method(mode)}"
-            study.set_flags(stage, ["--runs", study.words["RUNS"], *finetuning_flags(study, mode)])
+            flags = finetuning_flags(study, task, mode)
+            study.set_flags(stage, ["--runs", study.words["RUNS"], *flags])
             for minimum in study.minima:
                 target = study.at(minimum.name, task, f"{mode}.h5")
                 yield finetuned(study, minimum, task, mode, target, stage)
 
 
-def finetuning_flags(study: Study, mode: str) -> list[str]:
-    """The flags of a mode, for all of its settings."""
-    given = study.words.flags("FINETUNE", f"FINETUNE_{settings.method(mode)}")
+def finetuning_flags(study: Study, task: str, mode: str) -> list[str]:
+    """The flags of a mode on a task, for all settings of the mode."""
+    given = study.words.flags("FINETUNE", f"FINETUNE_{task}", f"FINETUNE_{settings.method(mode)}")
     return given + study.deterministic
 
 
@@ -216,9 +217,9 @@ def tuning(study: Study) -> Iterator[Rule]:
         yield from trained(study, minimum, folder, f"tune-{method}", f"tune {setting}")
     for mode in study.words.settings_of("TUNE_MODES", "finetune") if study.tasks else []:
         stage = f"tune-finetune-{settings.method(mode)}"
-        flags = ["--runs", study.words["TUNE_RUNS"], *finetuning_flags(study, mode)]
-        study.set_flags(stage, [*flags, "--measure-on", "val"])
         minimum, task = study.minima[0], study.tasks[0]
+        flags = ["--runs", study.words["TUNE_RUNS"], *finetuning_flags(study, task, mode)]
+        study.set_flags(stage, [*flags, "--measure-on", "val"])
         target = study.at("tune", minimum.name, task, f"{mode}.h5")
         yield finetuned(study, minimum, task, mode, target, stage)
 

@@ -384,6 +384,33 @@ def test_what_two_ladders_refute_a_third_does_not_mend():
 
 
 @pytest.mark.slow
+def test_a_study_fixes_margins_of_its_own(tmp_path, capsys):
+    paths = ladder_study(tmp_path, LR, range(4))
+    flags = *flags_of({"lr": LR}), "--margin", "test_accuracy=0.01", "--margin", "forgetting=0.5"
+    found = report(tmp_path / "report", *flags, *paths)
+    rows = found.found["ladders"]["ladders"][0]["outcomes"]
+    margins = {row["outcome"]["key"]: row["outcome"]["margin"] for row in rows}
+    assert (margins["test_accuracy"], margins["forgetting"]) == (0.01, 0.5)
+    assert margins["epochs_to_target"] == 1  # as fixed for all
+
+
+@pytest.mark.parametrize(
+    "margin, message",
+    [
+        ("accuracy=0.01", "accuracy=0.01: no such outcome; there are test_accuracy, epochs"),
+        ("forgetting", "forgetting: give forgetting=SIZE, a number above 0"),
+        ("forgetting=0", "forgetting=0: give forgetting=SIZE, a number above 0"),
+        ("test_accuracy=0.02", "--margin: test_accuracy is named twice"),
+    ],
+)
+def test_a_margin_that_makes_no_sense_is_one_line(margin, message, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        flags = "--margin", "test_accuracy=0.01", "--margin", margin
+        report(tmp_path / "report", *flags, tmp_path / "passport.h5")
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_a_rung_without_a_file_is_one_line_or_left_out(tmp_path, capsys):
     paths = ladder_study(tmp_path, LR[:3], range(4))
     kept, _, _ = results.read(paths, [], partial=False)

@@ -231,13 +231,19 @@ def test_any_single_file_is_a_target(folder):
         ("PROFILE=papr", "PROFILE=papr: no such profile; did you mean paper?"),
         (
             "PROFILE=huge",
-            "PROFILE=huge: no such profile; there are demo, paper, small, smoke",
+            "PROFILE=huge: no such profile; there are demo, paper, real, small, smoke",
         ),
         ("TRAIN_smm=--x", "TRAIN_smm: there is no train/smm.py; did you mean TRAIN_sam?"),
         (
             "TASK_digit=glyphs:digits",
             "TASK_digit: TASKS has no such word; did you mean TASK_digits?",
         ),
+        (
+            "FINETUNE_ful=--lr 1e-3",
+            "FINETUNE_ful: there is no finetune/ful.py, and TASKS has no such word; did you mean "
+            "FINETUNE_full?",
+        ),
+        ("TASKS=full", "TASKS=full: a mode of finetuning has this name; take another"),
         ("TASKS=digits words", "TASK_words is empty; it says what data/words.h5 is made of"),
         ("LADDERS=lr", "LADDER_lr=: a ladder has rungs, two or more"),
         ("TRAIN=--lr '1e-3", "TRAIN=--lr '1e-3: no closing quotation"),

@@ -445,7 +445,9 @@ def test_fgsm_stays_within_epsilon_and_range_and_raises_the_loss(pack, bench):
 @pytest.mark.slow
 def test_31_epsilons_cost_one_gradient_and_31_forward_passes(pack, minimum, monkeypatch):
     bench = make_bench(pack, minimum, images=10)
-    bench.clean("stored"), bench.without_gradient("stored")  # once, for all measurements
+    bench.clean("stored")  # once, for all measurements
+    for split in bench.splits:
+        bench.without_gradient("stored", split)
     gradients, forwards, grad = [], [], torch.autograd.grad
 
     def counted(*args, **keywords):
@@ -460,6 +462,39 @@ def test_31_epsilons_cost_one_gradient_and_31_forward_passes(pack, minimum, monk
     # clean pass.
     assert len(gradients) == 2
     assert forwards.count(True) == 2 and forwards.count(False) == 60
+
+
+@pytest.mark.slow
+def test_statistics_of_the_minimum_are_recomputed_once(pack, minimum, monkeypatch):
+    """The same bits for all measurements of images, and the stored ones are back after each."""
+    bench = make_bench(pack, minimum, images=10)
+    stored = {name: value.clone() for name, value in bench.model.named_buffers()}
+    passes, recompute = [], batchnorm.recompute
+    monkeypatch.setattr(
+        batchnorm, "recompute", lambda *args, **how: passes.append(1) or recompute(*args, **how)
+    )
+    seen = []
+    for _ in range(2):
+        with bench.under("recomputed"):
+            loss, _ = bench.evaluate("test")
+            seen.append(loss.clone())
+        assert all(value.equal(stored[name]) for name, value in bench.model.named_buffers())
+    with bench.under("stored"):
+        assert not bench.evaluate("test")[0].equal(seen[0])
+    assert seen[0].equal(seen[1]) and len(passes) == 1
+    attack = replace(RESOLVED["fgsm"], batchnorm=["recomputed"], levels=[0, 0.004])
+    (group,) = groups(attack, bench.model)
+    sweep.measure_group(bench, attack, group)
+    assert len(passes) == 1
+
+
+@pytest.mark.slow
+def test_an_attack_on_test_takes_no_gradient_at_training_images(pack, minimum, monkeypatch):
+    bench = make_bench(pack, minimum, images=10)
+    asked, batches = [], bench.batches
+    monkeypatch.setattr(bench, "batches", lambda split: asked.append(split) or batches(split))
+    measure(bench, "fgsm", splits=("test",), levels=[0, 0.004])
+    assert asked == ["test"]
 
 
 @pytest.mark.slow

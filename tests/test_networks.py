@@ -175,6 +175,16 @@ def output_and_gradients(net, images):
     return {"logits": logits.detach()} | gradients
 
 
+def test_an_attack_copies_no_weight_for_each_image():
+    """Batched products, for a weight that wants no gradient, were three quarters of its time."""
+    network = models.build("resnet18", 7, seed=0).eval().requires_grad_(False)
+    images = torch.rand(4, 3, 64, 64, requires_grad=True)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        network(images).sum().backward()
+    names = {event.key for event in profile.key_averages()}
+    assert "aten::mm" in names and "aten::bmm" not in names
+
+
 @pytest.mark.parametrize(
     "size", [32, *(pytest.param(size, marks=pytest.mark.slow) for size in (64, 40))]
 )

@@ -383,6 +383,38 @@ def test_a_class_list_of_a_mac_and_one_of_synsets(tmp_path, monkeypatch):
     assert json.loads(packed["classes"]) == ["n01440764", accented]
 
 
+def test_classes_that_are_left_out_are_not_drawn(tmp_path, monkeypatch):
+    """A second study on other classes of the same folder."""
+    root = folder(tmp_path / "data", classes=[*TIGERS, "bear", "wolf", "lynx"])
+    flags = "--val-per-class", 1, "--classes", 3, "--seed"
+    first = json.loads(pack(monkeypatch, root, tmp_path / "p.h5", *flags, 1)["classes"])
+    (tmp_path / "first.txt").write_text("\n".join(first))
+    flags = *flags, 2, "--leave-out", tmp_path / "first.txt"
+    second = json.loads(pack(monkeypatch, root, tmp_path / "q.h5", *flags)["classes"])
+    assert len(first) == len(second) == 3 and not set(first) & set(second)
+    rest = sorted({*TIGERS, "bear", "wolf", "lynx"} - set(first))
+    flags = "--val-per-class", 1, "--leave-out", tmp_path / "first.txt"
+    assert json.loads(pack(monkeypatch, root, tmp_path / "r.h5", *flags)["classes"]) == rest
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--classes", 2], "data: has 1 classes that .*first.txt does not leave out, --classes"),
+        (["--class-list", "first.txt"], "first.txt: leaves out lion, which .*first.txt lists"),
+        (["--leave-out", "none.txt"], "none.txt: line 1, 'unicorn': .* has no folder"),
+    ],
+)
+def test_classes_that_cannot_be_left_out_are_named(flags, message, tmp_path, monkeypatch):
+    root = folder(tmp_path / "data", classes=TIGERS)
+    (tmp_path / "first.txt").write_text("\n".join(TIGERS[1:]))
+    (tmp_path / "none.txt").write_text("unicorn\n")
+    flags = [tmp_path / flag if str(flag).endswith(".txt") else flag for flag in flags]
+    with pytest.raises(SystemExit, match=message):
+        flags = "--val-per-class", 1, "--leave-out", tmp_path / "first.txt", *flags
+        pack(monkeypatch, root, tmp_path / "p.h5", *flags)
+
+
 @pytest.mark.parametrize("where", ["test/1.png", "test/images/1.png"])
 def test_where_test_is_not_sorted_val_is_the_test(where, tmp_path, monkeypatch, capsys):
     """ImageNet and Tiny-ImageNet come so."""

@@ -320,6 +320,7 @@ EVERYTHING = {
     [
         (["RUNS=3"], {"finetune.full"}),
         (["FINETUNE_full=--lr 1e-2"], {"finetune.full"}),
+        (["FINETUNE_digits=--runs 3"], {"finetune.full"}),
         (["MEASURE_fgsm=--fgsm-levels 0,0.1"], {"eval.battery"}),
         (["COMPARE_line=--points 5"], {"eval.line"}),
         (["TRAIN_swa=--snapshots 6"], EVERYTHING - {"train.adam", "train.noisy_adam"}),

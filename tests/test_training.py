@@ -438,6 +438,13 @@ def test_swa_says_how_many_snapshots_it_averaged(pack_file, tmp_path, monkeypatc
     train(monkeypatch, "swa", pack_file, tmp_path)  # 5 in each of the epochs 3 to 5
     with files.read(tmp_path / "training.h5") as file:
         assert file.attrs["averaged"] == len(counted) == 15
+        average, last = (
+            load_file(tmp_path / folder / "weights.safetensors") for folder in (".", "last")
+        )
+        parameters = [name for name in average if "running" not in name and "num_" not in name]
+        moved = weights.distance(*({k: w[k] for k in parameters} for w in (average, last)))
+        assert moved["relative"] > 0
+        assert file.attrs["distance_from_last"] == pytest.approx(moved["relative"])
 
 
 def saved_epoch(path):
@@ -746,3 +753,22 @@ def test_a_compiled_step_is_the_step(method, pack_file, tmp_path, monkeypatch):
     curves, saved = train(monkeypatch, method, pack_file, tmp_path / "compiled")
     np.testing.assert_allclose(curves["running/loss"], plain["running/loss"], rtol=1e-3)
     assert set(saved) == set(models.build("resnet18", 5, 0).state_dict())
+
+
+@pytest.mark.parametrize(
+    "amx, avx512, vendor, dtype",
+    [
+        (True, True, "GenuineIntel", torch.bfloat16),
+        (False, True, "AuthenticAMD", torch.bfloat16),
+        (False, True, "GenuineIntel", torch.float32),  # a machine that hides AMX
+        (False, False, "AuthenticAMD", torch.float32),
+        (False, False, "", torch.float32),
+    ],
+)
+def test_a_cpu_trains_in_bfloat16_where_that_is_faster(amx, avx512, vendor, dtype, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(devices, "_cpuinfo", lambda key: vendor)
+    monkeypatch.setattr(devices.platform, "processor", lambda: "")
+    assert devices.training_dtype(torch.device("cpu")) == dtype
+    assert devices.training_dtype(torch.device("cpu"), "bfloat16") == torch.bfloat16

@@ -64,9 +64,11 @@ def main():
             average.branch = position.epoch
 
     pretraining.save(run, beside="last")
+    last = {name: value.clone() for name, value in run.model.named_parameters()}
     average.copy_to(run.model)
     batchnorm.recompute(run.model, run.pack, run.train)
-    pretraining.finish(run, averaged=average.count)
+    moved = weights.distance(dict(run.model.named_parameters()), last)["relative"]
+    pretraining.finish(run, averaged=average.count, distance_from_last=moved)
 
 
 if __name__ == "__main__":

@@ -211,17 +211,26 @@ def _deeper(folders: list[Path]) -> str:
 
 
 def choose_classes(available: list[str], args: argparse.Namespace) -> list[str]:
-    """The class names to pack, sorted: listed in a file, drawn by seed, or all."""
+    """The class names to pack, sorted: listed in a file, drawn by seed, or all; without those that
+    are left out.
+    """
+    left_out = _listed_classes(args.leave_out, available, args.source) if args.leave_out else []
     if args.class_list:
-        wanted = _listed_classes(available, args)
-    elif args.classes > len(available):
-        raise SystemExit(
-            f"{args.source}: has {len(available)} classes, --classes asks for {args.classes}"
-        )
+        wanted = _listed_classes(args.class_list, available, args.source)
+        if both := sorted(set(wanted).intersection(left_out)):
+            raise SystemExit(
+                f"{args.leave_out}: leaves out {shown(both[0])}, which {args.class_list} lists"
+            )
     else:
+        rest = sorted(set(available).difference(left_out))
+        if args.classes > len(rest):
+            without = f" that {args.leave_out} does not leave out" if left_out else ""
+            raise SystemExit(
+                f"{args.source}: has {len(rest)} classes{without}, --classes asks for "
+                f"{args.classes}"
+            )
         rng = np.random.default_rng(args.seed)
-        count = args.classes or len(available)
-        wanted = rng.choice(sorted(available), count, replace=False).tolist()
+        wanted = rng.choice(rest, args.classes or len(rest), replace=False).tolist()
     if len(wanted) < 2:
         raise SystemExit(
             f"{args.class_list or args.source}: {len(wanted)} class, and nothing to tell "
@@ -230,9 +239,11 @@ def choose_classes(available: list[str], args: argparse.Namespace) -> list[str]:
     return sorted(wanted)
 
 
-def _listed_classes(available: list[str], args: argparse.Namespace) -> list[str]:
-    """The classes of --class-list, as many as its lines; SystemExit with a line that is none."""
-    content = Path(args.class_list).read_bytes()
+def _listed_classes(path: str, available: list[str], source: str) -> list[str]:
+    """The classes that the file at `path` lists, as many as its lines; SystemExit with a line that
+    is none of `available`.
+    """
+    content = Path(path).read_bytes()
     marks = [mark for mark in BYTE_ORDER_MARKS if content.startswith(mark)]
     text = content.decode(BYTE_ORDER_MARKS[marks[0]] if marks else "utf-8", "surrogateescape")
     wanted = {}
@@ -240,9 +251,9 @@ def _listed_classes(available: list[str], args: argparse.Namespace) -> list[str]
         if not line.strip():
             continue
         name = _class_of_line(line.rstrip("\r"), available)
-        where = f"{args.class_list}: line {number}, {shown(line.strip())!r}"
+        where = f"{path}: line {number}, {shown(line.strip())!r}"
         if name is None:
-            raise SystemExit(f"{where}: {args.source} has no folder of that name to train on")
+            raise SystemExit(f"{where}: {source} has no folder of that name to train on")
         if name in wanted:
             raise SystemExit(f"{where}: the class stands in line {wanted[name]} already")
         wanted[name] = number

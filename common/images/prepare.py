@@ -64,6 +64,11 @@ def parser() -> cli.Parser:
         help="text file with one class (name of a folder) a line, instead of a draw",
     )
     parser.add_argument(
+        "--leave-out",
+        metavar="FILE",
+        help="text file like that of --class-list: classes that are not drawn",
+    )
+    parser.add_argument(
         "--train-per-class", type=cli.natural, default=0, metavar="N", help="0: all that val leaves"
     )
     parser.add_argument("--val-per-class", type=cli.count, default=50, metavar="N")

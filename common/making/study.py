@@ -50,6 +50,8 @@ class Study:
         self.tasks = self.words.names("TASKS")
         if "pretrain" in self.tasks:
             raise SystemExit("TASKS=pretrain: the pack of pretraining has this name")
+        if modes := [task for task in self.tasks if task in words.modules("finetune")]:
+            raise SystemExit(f"TASKS={modes[0]}: a mode of finetuning has this name; take another")
         self.modes = self.words.settings_of("MODES", "finetune")
         self.comparisons = self.words.files("COMPARISONS", "eval")
         self.volumes = {  # of a passport

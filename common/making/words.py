@@ -27,7 +27,7 @@ OF_FILES = {
     "FINETUNE_": "finetune",
 }
 # And like this, with a word of another variable (TASK_digits).
-OF_WORDS = {"TASK_": "TASKS", "LADDER_": "LADDERS", "FOLDER_": "TASKS"}
+OF_WORDS = {"TASK_": "TASKS", "LADDER_": "LADDERS", "FOLDER_": "TASKS", "FINETUNE_": "TASKS"}
 FOLDERS = ("IMAGENET", "CIFAR")  # people's own images
 SOURCES = ("PRETRAIN_DATA", "TASK_")  # what packs are made of
 MOST_SEEDS = 10_000
@@ -193,20 +193,20 @@ def check_names(words: Words, makefiles: list[str]):
 def check_name(words: Words, name: str, known: set[str], where: str = ""):
     """SystemExit where a variable is not one that ends with the name of a file, or of a word."""
     prefix = name[: name.find("_") + 1]
-    if prefix in OF_FILES:
-        word, folder = name.removeprefix(prefix), OF_FILES[prefix]
-        if word not in modules(folder):
-            hint = nearest(name, [f"{prefix}{each}" for each in modules(folder)])
-            raise SystemExit(f"{where}{name}: there is no {folder}/{word}.py{hint}")
-    elif prefix in OF_WORDS:
-        of = words[OF_WORDS[prefix]].split()
-        of += ["pretrain"] if prefix == "FOLDER_" else []  # a pack, and no task
-        if name.removeprefix(prefix) not in of:
-            hint = nearest(name, [f"{prefix}{word}" for word in of])
-            raise SystemExit(f"{where}{name}: {OF_WORDS[prefix]} has no such word{hint}")
-    else:
+    if prefix not in OF_FILES | OF_WORDS:
         hint = nearest(name, known) or "; make help lists them"
         raise SystemExit(f"{where}{name}: no such variable{hint}")
+    ends, problems = [], []
+    if folder := OF_FILES.get(prefix):
+        ends += modules(folder)
+        problems.append(f"there is no {folder}/{name.removeprefix(prefix)}.py")
+    if variable := OF_WORDS.get(prefix):
+        ends += words[variable].split()
+        ends += ["pretrain"] if prefix == "FOLDER_" else []  # a pack, and no task
+        problems.append(f"{variable} has no such word")
+    if name.removeprefix(prefix) not in ends:
+        hint = nearest(name, [f"{prefix}{end}" for end in ends])
+        raise SystemExit(f"{where}{name}: {', and '.join(problems)}{hint}")
 
 
 def check_values(words: Words):

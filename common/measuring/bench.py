@@ -94,6 +94,7 @@ class Bench:
         blocks_asked = math.ceil(args.batch_size / BLOCK) or (BLOCKS_ON_GPU if on_gpu else 1)
         self.blocks_a_batch = min(blocks_asked, math.ceil(args.images / BLOCK))
         self._clean, self._without_gradient = {}, {}
+        self._recomputed = None  # the minimum's own statistics, once they were recomputed
 
     def blocks(self, split: str) -> Sequence[Tensor]:
         """The images that are measured of `split`, as indices into the pack, block by block."""
@@ -119,33 +120,45 @@ class Bench:
             yield
         self.refold()
 
+    @contextmanager
+    def under(self, statistics: str) -> Iterator[None]:
+        """A block in which the minimum has BatchNorm's `statistics`, "stored" or "recomputed"."""
+        with self.restored_after():
+            if statistics == "recomputed":
+                if self._recomputed is None:
+                    self.settle(recompute=True)
+                    buffers = self.model.named_buffers()
+                    self._recomputed = {name: value.clone() for name, value in buffers}
+                else:
+                    self.model.load_state_dict(self._recomputed, strict=False)
+                    self.refold()
+            yield
+
     def clean(self, statistics: str) -> dict[str, tuple[Tensor, Tensor]]:
         """{split: (loss (N,), correct (N,))} of the minimum itself, measured once.
 
         `statistics` are BatchNorm's: "stored" or "recomputed".
         """
         if statistics not in self._clean:
-            with self.restored_after():
-                self.settle(statistics == "recomputed")
+            with self.under(statistics):
                 results = {split: self.evaluate(split) for split in self.splits}
             self._clean[statistics] = {
                 split: (loss[0], correct[0]) for split, (loss, correct) in results.items()
             }
         return self._clean[statistics]
 
-    def without_gradient(self, statistics: str) -> dict[str, float]:
-        """{split: share of the images at which the gradient of the loss is 0 or no number}.
+    def without_gradient(self, statistics: str, split: str) -> float:
+        """The share of the images of `split` at which the gradient of the loss is 0 or no number.
 
         An attack that follows it leaves those as they are, however large it may be: the loss of a
         network that is sure enough has gradients below float32's smallest number. `statistics` as
         for `clean`; measured once.
         """
-        if statistics not in self._without_gradient:
-            with self.restored_after():
-                self.settle(statistics == "recomputed")
-                shares = {split: self._share_without_gradient(split) for split in self.splits}
-            self._without_gradient[statistics] = shares
-        return self._without_gradient[statistics]
+        key = statistics, split
+        if key not in self._without_gradient:
+            with self.under(statistics):
+                self._without_gradient[key] = self._share_without_gradient(split)
+        return self._without_gradient[key]
 
     def _share_without_gradient(self, split: str) -> float:
         count = 0

@@ -38,8 +38,7 @@ def measure_group(bench: Bench, measurement: Measurement, group: Group) -> dict[
 def measure_scalars(bench: Bench, measurement: Measurement, group: Group) -> dict[str, np.ndarray]:
     """What `measure` gives for each split: {"train/name": array (1,)}."""
     arrays = {}
-    with bench.restored_after():
-        bench.settle(group.batchnorm == "recomputed")
+    with bench.under(group.batchnorm):
         for split in measurement.splits:
             numbers = measurement.measure(
                 bench.model,
@@ -94,7 +93,7 @@ def measure_levels(bench: Bench, measurement: Measurement, group: Group) -> dict
             f"{split}/correct_by_image": correct[split].sum(1, dtype=np.uint8),
         }
         if measurement.follows_gradient:
-            share = bench.without_gradient(group.batchnorm)[split]
+            share = bench.without_gradient(group.batchnorm, split)
             arrays[f"{split}/without_gradient"] = np.array([share])
         summaries = summary.summarise(levels, loss[split], correct[split], *clean[split])
         arrays |= {f"summary/{split}/{name}": value for name, value in summaries.items()}
@@ -107,14 +106,16 @@ def results_at(
     """Yields the results of all repeats and splits at `levels`, all above 0."""
     if not levels:
         return
-    measure = perturb_weights if measurement.family == "weights" else perturb_inputs
-    with bench.restored_after():
-        yield from measure(bench, measurement, group, levels)
+    if measurement.family == "weights":
+        with bench.restored_after():
+            yield from perturb_weights(bench, measurement, group, levels)
+    else:
+        with bench.under(group.batchnorm):
+            yield from perturb_inputs(bench, measurement, group, levels)
 
 
 def perturb_inputs(bench, measurement, group, levels) -> Iterator[Result]:
     """Yields the results of a perturbation of images: a draw for each repeat, split and block."""
-    bench.settle(group.batchnorm == "recomputed")
     for split in measurement.splits:
         for repeat in range(measurement.repeats):
             keywords = group.variant | measurement.options

@@ -13,6 +13,7 @@ import numpy as np
 
 from common import cli
 from eval.report import curves, results
+from eval.report.fixed_in_advance import OUTCOMES, with_margins
 from eval.report.page import Page, write
 from eval.report.sections import (
     answer,
@@ -128,6 +129,15 @@ def parse():
         metavar="TEXT",
         help="what a reader should know of this study, to stand below the answer",
     )
+    add(
+        "--margin",
+        action="append",
+        default=[],
+        metavar="OUTCOME=SIZE",
+        type=margin,
+        help="of an outcome's change, below which it makes no difference in practice; test_accuracy"
+        "=0.03 is 3 points",
+    )
     add("--partial", action="store_true", help="report what can be read, and name what cannot")
     add(
         "files",
@@ -145,6 +155,9 @@ def parse():
     names = [name for name, _ in args.ladder]
     if twice := [name for name in names if names.count(name) > 1]:
         parser.error(f"argument --ladder: {twice[0]} is named twice")
+    keys = [key for key, _ in args.margin]
+    if twice := [key for key in keys if keys.count(key) > 1]:
+        parser.error(f"argument --margin: {twice[0]} is named twice")
     return args
 
 
@@ -157,6 +170,18 @@ def ladder(text: str) -> tuple[str, list[str]]:
             f"{text}: give NAME=SETTING,SETTING,…, two settings or more, each once"
         )
     return name, settings
+
+
+def margin(text: str) -> tuple[str, float]:
+    """(key of the outcome, its margin) of OUTCOME=SIZE"""
+    key, equals, size = text.partition("=")
+    keys = [outcome.key for outcome in OUTCOMES]
+    if key not in keys:
+        raise argparse.ArgumentTypeError(f"{text}: no such outcome; there are {', '.join(keys)}")
+    try:
+        return key, cli.rate(size)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"{text}: give {key}=SIZE, a number above 0") from None
 
 
 def read(args) -> Study:
@@ -179,6 +204,7 @@ def read(args) -> Study:
         rungs=climbed,
         said=args.note,
         classes=classes_of(packs[0]) if packs else [],
+        outcomes=with_margins(dict(args.margin)),
     )
 
 

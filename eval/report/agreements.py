@@ -7,13 +7,13 @@ per unit of it, robustness itself may carry the effect; where not, the knob does
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from eval.report import contrasts, ladders, statistics
-from eval.report.fixed_in_advance import ALIKE, MEASURES, OUTCOMES
+from eval.report.fixed_in_advance import ALIKE, MEASURES, OUTCOMES, Outcome
 from eval.report.ladders import CANNOT_TELL, FALLS, NO_MORE, RISES, Along, Followed, Ladder, Moved
 from eval.report.reading import Finetuning
 from eval.report.statistics import Estimate
@@ -72,13 +72,14 @@ def findings(
     rungs: dict[str, list[str]],
     finetuning: Finetuning | None,
     halves: Values | None = None,
+    outcomes: Sequence[Outcome] = OUTCOMES,
 ) -> Findings:
     """What ladders, {name: [setting of each rung]}, show in the outcomes of one finetuning.
 
     `halves`: values of halves of the images and draws (reliability.values).
     SystemExit with one line where two minima are of one setting and seed.
     """
-    climbed = ladders.climbed(values, rungs, finetuning, halves)
+    climbed = ladders.climbed(values, rungs, finetuning, halves, outcomes)
     found = list(_agreements(climbed))
     return Findings(
         climbed,

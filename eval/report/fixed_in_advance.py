@@ -2,7 +2,8 @@
 before any data were seen.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from eval.report import cells
 LEAST_RUNGS, LEAST_SEEDS = 4, 4  # for a verdict
 MATCHED = 1.5  # largest mean train loss of a rung / smallest, beyond which there is a caution
 LARGEST_SHARE = 0.9  # of a covariate along the rungs, beyond which nothing is said given it
+LEAST_DISTANCE = 0.05  # of an average from its last iterate / norm; nearer is the same minimum
 ALIKE = 0.5  # two ladders agree within half of their mean effect per unit
 
 
@@ -137,6 +139,13 @@ OUTCOMES = (
         shown="fraction",
     ),
 )
+
+
+def with_margins(margins: Mapping[str, float]) -> tuple[Outcome, ...]:
+    """OUTCOMES, with the margins {key: margin} that a study fixed for itself."""
+    return tuple(replace(each, margin=margins.get(each.key, each.margin)) for each in OUTCOMES)
+
+
 TRAIN_LOSS = Measure(
     "train_loss",
     "train loss (nats)",

@@ -147,6 +147,7 @@ def climbed(
     rungs: dict[str, list[str]],
     finetuning: Finetuning | None,
     halves: Values | None = None,
+    outcomes: Sequence[Outcome] = OUTCOMES,
 ) -> list[Ladder]:
     """Ladders, {name: [setting of each rung]}, each with what it moved, what followed, verdicts.
 
@@ -154,16 +155,23 @@ def climbed(
     SystemExit with one line where two minima are of one setting and seed.
     """
     halves = Values([]) if halves is None else halves
-    return _verdicts([_ladder(values, name, rungs[name], finetuning, halves) for name in rungs])
+    outcomes = [] if finetuning is None else outcomes
+    return _verdicts(
+        [_ladder(values, name, rungs[name], finetuning, halves, outcomes) for name in rungs]
+    )
 
 
 def _ladder(
-    values: Values, name: str, rungs: list[str], finetuning: Finetuning | None, halves: Values
+    values: Values,
+    name: str,
+    rungs: list[str],
+    finetuning: Finetuning | None,
+    halves: Values,
+    outcomes: Sequence[Outcome],
 ) -> Ladder:
     """One ladder, before Holm's correction over all of them."""
     minima = minima_of(values, rungs)
     measures = [_moved(values, halves, minima, measure) for measure in MEASURES]
-    outcomes = [] if finetuning is None else OUTCOMES
     losses = by_rung(column(values, minima, TRAIN_LOSS)[0])
     return Ladder(
         name,

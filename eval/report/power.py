@@ -56,7 +56,7 @@ def measured(values: Values, ladders: Sequence[Ladder], finetuning: Finetuning) 
             variances = [
                 (row.along.change.std / change_per_minimum(len(ladder.rungs))) ** 2
                 for ladder, row in rows
-                if row.outcome == outcome
+                if row.outcome.key == outcome.key
             ]
         else:
             of_settings = verdicts.differences_of(values, of_outcome)
@@ -146,9 +146,9 @@ def rounded(outcome: Outcome, effect: float) -> str:
     return outcome.size(float(f"{effect:.2g}"))
 
 
-def enough(plan: Plan, spread: Spread) -> str:
+def enough(plan: Plan, spread: Spread, first: Outcome = OUTCOMES[0]) -> str:
     """What these seeds find of the first outcome, and what would find its margin, in a sentence."""
-    first, one, whole = OUTCOMES[0], "a difference between two settings", "all settings"
+    one, whole = "a difference between two settings", "all settings"
     if plan.rungs:
         one, whole = "a change along a ladder", "all ladders"
     found, seeds = plan.detectable(spread), plan.seeds_for(first.margin, spread)

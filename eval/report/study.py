@@ -17,7 +17,7 @@ from common import files
 from common.measuring import summary
 from eval.report import agreements, claims, ladders, power, reading, reliability, styles, verdicts
 from eval.report.cells import least_to_most
-from eval.report.fixed_in_advance import OUTCOMES, Measure
+from eval.report.fixed_in_advance import LEAST_DISTANCE, OUTCOMES, Measure, Outcome
 from eval.report.page import anchors
 from eval.report.reading import Finetuning
 from eval.report.results import SPLITS, Result, grouped
@@ -45,6 +45,7 @@ class Study:
         rungs: Mapping[str, list[str]] | None = None,
         said: Sequence[str] = (),
         classes: Sequence[str] = (),
+        outcomes: Sequence[Outcome] = OUTCOMES,
     ):
         self.results, self.tuned, self.problems = results, tuned, problems
         self.profile, self.packs = profile, packs
@@ -52,6 +53,7 @@ class Study:
         self.ladders = dict(rungs or {})  # {name: [the setting of each rung]}
         self.said = list(said)  # what whoever made the study wants a reader to know
         self.classes = list(classes)  # of pretraining, where they are known
+        self.outcomes = tuple(outcomes)  # of finetuning, with the margins of this study
         self.values: Values = reading.values(results)
         self.minima = self.values.minima()
 
@@ -163,7 +165,9 @@ class Study:
 
     def found_in(self, finetuning: Finetuning | None) -> agreements.Findings:
         """What the ladders show in the outcomes of one finetuning."""
-        return agreements.findings(self.values, self.ladders, finetuning, self.halves)
+        return agreements.findings(
+            self.values, self.ladders, finetuning, self.halves, self.outcomes
+        )
 
     @property
     def why_no_claims(self) -> str:
@@ -195,7 +199,9 @@ class Study:
         else:
             seeds = self.minima["seed"].nunique()
         rungs = max((len(each.rungs) for each in climbed), default=0)
-        return power.enough(power.Plan(rungs, len(climbed), seeds, first.runs), first)
+        return power.enough(
+            power.Plan(rungs, len(climbed), seeds, first.runs), first, self.outcomes[0]
+        )
 
     @cached_property
     def claims(self) -> list[dict]:
@@ -211,6 +217,7 @@ class Study:
             *mixtures(self.results),
             *self._unfinished(),
             *self._short_of_target(),
+            *self._no_other_minima(),
             *self._attacks_without_gradient(),
             *self._without_a_number(),
         ]
@@ -306,6 +313,21 @@ class Study:
             yield (
                 f"As saved, these minima have less than {target:.0%} accuracy on the training "
                 f"images measured: {some(short, ', ')}."
+            )
+
+    def _no_other_minima(self) -> Iterator[str]:
+        """Averages that lie where their last iterate lies."""
+        near = [
+            f"{result.minimum} {moved:.1%}"
+            for result in self.training
+            if (moved := result.attrs.get("distance_from_last", np.inf)) < LEAST_DISTANCE
+        ]
+        if near:
+            yield (
+                "An average of weights that lies less than "
+                f"{LEAST_DISTANCE:.0%} of its norm from the last weights that it averages is not "
+                f"another minimum than they are: {some(near, ', ')}. A larger --swa-lr takes it "
+                "farther."
             )
 
     def _attacks_without_gradient(self) -> Iterator[str]:

@@ -137,7 +137,7 @@ def is_better(row: agreements.Agreement) -> bool:
 
 def first(ladder: ladders.Ladder) -> ladders.Followed:
     """The outcome that the sentences on top are about."""
-    (row,) = [row for row in ladder.outcomes if row.outcome == FIRST]
+    (row,) = [row for row in ladder.outcomes if row.outcome.key == FIRST.key]
     return row
 
 
