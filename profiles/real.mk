@@ -1,11 +1,13 @@
 # The question on photographs: 20 ImageNet classes at 64 px, two ladders that share a rung, six seeds; CIFAR-10 as task. Two hours and more on 2 CPU
-# cores. All sizes, margins and the family were fixed before the first of its seeds was trained, by pilots on other seeds: docs/results.md.
+# cores. All sizes, margins and the family were fixed before the first of its seeds was trained, by pilots on other seeds: docs/real-plan.md.
 # An image folder that is not named again stays the one that the pack was made from.
 FOLDER_pretrain = IMAGENET
 FOLDER_cifar10 = CIFAR
 FOLDER_cifar10_few = CIFAR
-# Which 20 classes. The same study on others: DRAW="--seed 2 --leave-out docs/real-classes.txt".
+# Which 20 classes. The same study on others, whose page says which verdicts repeat:
+# make all PROFILE=real A=artifacts/again DRAW="--seed 2 --leave-out docs/real-classes.txt" EARLIER=docs/real.json …
 DRAW      = --seed 1
+EARLIER   =
 PRETRAIN_DATA = $(call quoted,$(IMAGENET)) --image-size 64 --classes 20 --train-per-class 60 --val-per-class 5 --test-per-class 50 $(DRAW)
 TASKS     = cifar10 cifar10_few
 TASK_cifar10     = $(call quoted,$(or $(CIFAR),cifar10:$A/data/cifar10)) --image-size 64 --train-per-class 50 --val-per-class 10 --test-per-class 100
@@ -36,7 +38,7 @@ COMPARE_line = --points 5
 FINETUNE  = --decay-from 0.5 --lr 3e-4 --train-images 100 --test-at-end --source-images 500
 FINETUNE_cifar10     = --epochs 6 --batch-size 32
 FINETUNE_cifar10_few = --epochs 12 --batch-size 20
-REPORT    = --reference eval/report/paper_curves.json --margin test_accuracy=0.03 --margin forgetting=0.03
+REPORT    = --reference eval/report/paper_curves.json --margin test_accuracy=0.03 --margin forgetting=0.03 $(if $(EARLIER),--earlier $(call quoted,$(EARLIER)))
 BENCH     = --image-size 64 --batch-size 32
 # Of one recipe on one core of a 2-core Intel Xeon (AVX-512, float32), two at once.
 SECONDS   = prepare:3 check:10 pretrain:135 measure:110 compare:20 finetune:30 report:20

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import test_ladders
 from conftest import run
+from scipy import stats
 from test_report import MADE_UP, report, training, write
 
-from eval.report import agreements, claims, results, statistics, study
+from eval.report import agreements, claims, repetition, results, statistics, study
 from eval.report import fixed_in_advance as fixed
 from eval.report.page import Page
 from eval.report.sections import answer, picture
@@ -502,3 +503,77 @@ def test_other_finetunings_stand_beside_the_answer(tmp_path):
         sentence,
     )
     assert sentence in answer.lines(of_both)
+
+
+@pytest.fixture(scope="module")
+def again(tmp_path_factory):
+    """A report on two ladders, beside the results.json of the same study with other numbers."""
+    folder = tmp_path_factory.mktemp("again")
+    settings = dict.fromkeys([*LR, *NOISE])
+    there = ladder_study(folder / "there", settings, range(4))
+    flags = flags_of(LADDERS)
+    report(folder / "first", *flags, *there)
+    here = ladder_study(folder / "here", settings, range(4, 8))
+    earlier = folder / "first" / "results.json"
+    return report(folder / "second", *flags, "--earlier", earlier, *here), earlier
+
+
+@pytest.mark.slow
+def test_a_repetition_says_which_verdicts_repeat(again):
+    found, earlier = again
+    rows = found.found["repetition"]
+    assert found.found["earlier"] == str(earlier)
+    assert len(rows) == 2 * (len(fixed.MEASURES) + len(fixed.OUTCOMES))
+    by_key = {(row["ladder"], row["quantity"]["key"]): row for row in rows}
+    lr = by_key["lr", "test_accuracy"]
+    assert (lr["told_there"], lr["told_here"], lr["verdict"]) == ("rises", "rises", "repeats")
+    first = json.loads(earlier.read_text())["ladders"]["ladders"][0]["outcomes"][0]
+    assert lr["there"]["mean"] == pytest.approx(first["along"]["change"]["mean"])
+    assert lr["difference"]["mean"] == pytest.approx(lr["here"]["mean"] - lr["there"]["mean"])
+    outcomes = [row for row in rows if "margin" in row["quantity"]]
+    repeated = sum(row["verdict"] == "repeats" for row in outcomes)
+    text = words_of(found.page)
+    assert "The same study was made before on other images" in text
+    assert f"Of 8 verdicts {repeated} repeat" in text
+
+
+@pytest.mark.parametrize(
+    "there, here, verdict",
+    [
+        ("rises", "rises", "repeats"),
+        ("rises", "falls", "differs"),
+        ("rises", "no more than", "differs"),
+        ("cannot tell", "rises", "told in one alone"),
+        ("more robust", "cannot tell", "told in one alone"),
+        ("cannot tell", "cannot tell", "told in neither"),
+    ],
+)
+def test_a_verdict_repeats_where_both_tell_the_same(there, here, verdict):
+    none = statistics.estimate([])
+    row = repetition.Row("lr", fixed.OUTCOMES[0], none, none, none, there, here)
+    assert row.verdict == verdict
+
+
+@pytest.mark.slow
+def test_an_earlier_study_that_is_another_is_one_line(again, tmp_path):
+    _, earlier = again
+    paths = ladder_study(tmp_path, LR, range(4))
+    with pytest.raises(SystemExit, match="its ladder lr has other rungs .*; --earlier takes the s"):
+        turned = flags_of({"lr": LR[::-1]})
+        report(tmp_path / "report", *turned, "--earlier", earlier, *paths)
+    with pytest.raises(SystemExit, match="its ladder x has other rungs"):
+        report(tmp_path / "report", *flags_of({"x": LR}), "--earlier", earlier, *paths)
+    for content in "", "[]", '{"data": "", "ladders": null}', '{"ladders": {"ladders": [1]}}':
+        (tmp_path / "wrong.json").write_text(content)
+        with pytest.raises(SystemExit, match=r"wrong.json: no results.json of a study with lad"):
+            report(tmp_path / "report", "--earlier", tmp_path / "wrong.json", *paths)
+
+
+def test_a_difference_of_two_samples_is_welch_s():
+    one, other = [1.0, 2.0, 4.0, 5.0], [0.5, 0.7, 0.9]
+    found = statistics.difference(one, other)
+    trusted = stats.ttest_ind(one, other, equal_var=False)
+    low, high = trusted.confidence_interval(0.95)
+    assert (found.low, found.high, found.p) == pytest.approx((low, high, trusted.pvalue))
+    assert found.mean == pytest.approx(np.mean(one) - np.mean(other)) and found.n == 7
+    assert statistics.difference([1.0], other).why == "n = 1: no interval"

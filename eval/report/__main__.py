@@ -15,6 +15,7 @@ from common import cli
 from eval.report import curves, results
 from eval.report.fixed_in_advance import OUTCOMES, with_margins
 from eval.report.page import Page, write
+from eval.report.repetition import read as read_earlier
 from eval.report.sections import (
     answer,
     claims,
@@ -25,6 +26,7 @@ from eval.report.sections import (
     pairs,
     picture,
     pretraining,
+    repetition,
     robustness,
     settings,
     sources,
@@ -68,6 +70,7 @@ def make(args):
             answer.add_grounds,
             head.add,
             ladders.add,
+            repetition.add,
             correlations.add,
             claims.add,
             settings.add,
@@ -128,6 +131,12 @@ def parse():
         default=[],
         metavar="TEXT",
         help="what a reader should know of this study, to stand below the answer",
+    )
+    add(
+        "--earlier",
+        metavar="FILE",
+        type=Path,
+        help="results.json of the same study on other images: do its verdicts repeat?",
     )
     add(
         "--margin",
@@ -205,6 +214,7 @@ def read(args) -> Study:
         said=args.note,
         classes=classes_of(packs[0]) if packs else [],
         outcomes=with_margins(dict(args.margin)),
+        earlier=read_earlier(args.earlier) if args.earlier else None,
     )
 
 

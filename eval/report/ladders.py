@@ -82,10 +82,14 @@ class Moved:
     @property
     def words(self) -> str:
         """What minima become from the first rung to the last."""
-        if not self.moved:
-            return CANNOT_TELL
-        rises = self.along.change.mean > 0
-        return "more robust" if rises == self.measure.more_is_robust else "less robust"
+        return became(self.moved, self.along.change.mean, self.measure.more_is_robust)
+
+
+def became(moved: bool, change: float, more_is_robust: bool) -> str:
+    """What minima become along a ladder by one measure."""
+    if not moved:
+        return CANNOT_TELL
+    return "more robust" if (change > 0) == more_is_robust else "less robust"
 
 
 @dataclass(frozen=True)

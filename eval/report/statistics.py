@@ -53,6 +53,21 @@ def estimate(values: Sequence[float], step: float = 0) -> Estimate:
     return Estimate(float(mean), *map(float, ends), float(p), float(std), n, "")
 
 
+def difference(values: Sequence[float], others: Sequence[float]) -> Estimate:
+    """Mean of `values` (n,) - mean of `others` (m,), independent samples; Welch's intervals."""
+    one, other = estimate(values), estimate(others)
+    mean, count = one.mean - other.mean, one.n + other.n
+    if one.why or other.why:
+        return Estimate(mean, *[np.nan] * 6, count, one.why or other.why)
+    variances = one.std**2 / one.n, other.std**2 / other.n
+    error = np.sqrt(sum(variances))
+    df = sum(variances) ** 2 / (variances[0] ** 2 / (one.n - 1) + variances[1] ** 2 / (other.n - 1))
+    half, half_90 = stats.t.ppf([0.975, 0.95], df) * error
+    p = 2 * stats.t.sf(abs(mean) / error, df)
+    ends = mean - half, mean + half, mean - half_90, mean + half_90
+    return Estimate(mean, *map(float, ends), float(p), float(error), count, "")
+
+
 def no_interval(values: Sequence[float]) -> str:
     """Why `values` (n,) have no interval, in words; "" where they have one."""
     values = np.asarray(values, float)

@@ -15,7 +15,17 @@ import numpy as np
 
 from common import files
 from common.measuring import summary
-from eval.report import agreements, claims, ladders, power, reading, reliability, styles, verdicts
+from eval.report import (
+    agreements,
+    claims,
+    ladders,
+    power,
+    reading,
+    reliability,
+    repetition,
+    styles,
+    verdicts,
+)
 from eval.report.cells import least_to_most
 from eval.report.fixed_in_advance import LEAST_DISTANCE, OUTCOMES, Measure, Outcome
 from eval.report.page import anchors
@@ -46,6 +56,7 @@ class Study:
         said: Sequence[str] = (),
         classes: Sequence[str] = (),
         outcomes: Sequence[Outcome] = OUTCOMES,
+        earlier: repetition.Earlier | None = None,
     ):
         self.results, self.tuned, self.problems = results, tuned, problems
         self.profile, self.packs = profile, packs
@@ -53,6 +64,7 @@ class Study:
         self.ladders = dict(rungs or {})  # {name: [the setting of each rung]}
         self.said = list(said)  # what whoever made the study wants a reader to know
         self.classes = list(classes)  # of pretraining, where they are known
+        self.earlier = earlier  # the same study on other images
         self.outcomes = tuple(outcomes)  # of finetuning, with the margins of this study
         self.values: Values = reading.values(results)
         self.minima = self.values.minima()
@@ -158,6 +170,13 @@ class Study:
         return self.found_in(self.asked) if self.ladders else None
 
     @cached_property
+    def repeated(self) -> list[repetition.Row]:
+        """What the earlier study and this one found; nothing without an earlier one."""
+        if not self.earlier or not self.found:
+            return []
+        return repetition.compared(self.earlier, self.found)
+
+    @cached_property
     def found_beside(self) -> dict[str, agreements.Findings]:
         """{finetuning: what the ladders show in its outcomes}, but for the one of the answer."""
         others = [each for each in self.finetunings if each != self.asked]
@@ -248,6 +267,8 @@ class Study:
             "said": self.said,
             "ladders": asdict(self.found) if self.found else None,
             "how ladders are judged": ladders.METHOD,
+            "earlier": str(self.earlier.path) if self.earlier else None,
+            "repetition": [asdict(row) | {"verdict": row.verdict} for row in self.repeated],
             "spread": {outcome: asdict(spread) for outcome, spread in self.spread.items()},
             "verdicts": self.tests,
             "how verdicts are reached": verdicts.METHOD,

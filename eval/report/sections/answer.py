@@ -11,7 +11,7 @@ from eval.report.agreements import ITSELF, KNOB
 from eval.report.fixed_in_advance import LEAST_RUNGS, LEAST_SEEDS, OUTCOMES
 from eval.report.ladders import FALLS, NO_MORE, RISES
 from eval.report.page import Page
-from eval.report.sections import correlations
+from eval.report.sections import correlations, repetition
 from eval.report.sections.picture import change_of
 from eval.report.study import Study, capitalized
 
@@ -55,7 +55,13 @@ def grounds(found: agreements.Findings) -> str:
 
 def under_the_answer(study: Study) -> list[str]:
     """The grounds, and what stands beside them as description."""
-    words = grounds(study.found), given(study.found), *beside(study), study.enough
+    words = (
+        grounds(study.found),
+        repetition.sentence(study),
+        given(study.found),
+        *beside(study),
+        study.enough,
+    )
     return [text for text in words if text]
 
 
