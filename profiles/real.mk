@@ -12,7 +12,7 @@ PRETRAIN_DATA = $(call quoted,$(IMAGENET)) --image-size 64 --classes 20 --train-
 TASKS     = cifar10 cifar10_few
 TASK_cifar10     = $(call quoted,$(or $(CIFAR),cifar10:$A/data/cifar10)) --image-size 64 --train-per-class 50 --val-per-class 10 --test-per-class 100
 TASK_cifar10_few = $(call quoted,$(or $(CIFAR),cifar10:$A/data/cifar10)) --image-size 64 --train-per-class 10 --val-per-class 10 --test-per-class 100
-METHODS   = adam swa@swa-lr_1e-3@epochs_12
+METHODS   = adam swa
 CONTROLS  = swa/last
 # Two knobs, each from adam; their epochs match the train loss of the rungs.
 LADDERS   = lr noise
@@ -26,7 +26,7 @@ MODES     = full probe
 RUNS      = 2
 TOGETHER  = 4
 TRAIN     = --batch-size 32 --decay-from 0.5 --train-images 100
-TRAIN_swa = --snapshots 4
+TRAIN_swa = --epochs 12 --swa-lr 1e-3 --snapshots 4
 # BatchNorm recomputed for what verdicts use, stored beside it.
 MEASURE   = --images 1000 --batchnorm-images 500 --batchnorm both
 MEASURE_gaussian_noise = --gaussian-noise-levels 0,0.1,0.2 --gaussian-noise-repeats 1 --gaussian-noise-split test
@@ -38,7 +38,7 @@ COMPARE_line = --points 5
 FINETUNE  = --decay-from 0.5 --lr 3e-4 --train-images 100 --test-at-end --source-images 500
 FINETUNE_cifar10     = --epochs 6 --batch-size 32
 FINETUNE_cifar10_few = --epochs 12 --batch-size 20
-REPORT    = --reference eval/report/paper_curves.json --margin test_accuracy=0.03 --margin forgetting=0.03 $(if $(EARLIER),--earlier $(call quoted,$(EARLIER)))
+REPORT    = --reference eval/report/paper_curves.json --stands-for noisy_adam=noisy_adam@sigma_0.1@epochs_10 --margin test_accuracy=0.03 --margin forgetting=0.03 $(if $(EARLIER),--earlier $(call quoted,$(EARLIER)))
 BENCH     = --image-size 64 --batch-size 32
 # Of one recipe on one core of a 2-core Intel Xeon (AVX-512, float32), two at once.
 SECONDS   = prepare:3 check:10 pretrain:135 measure:110 compare:20 finetune:30 report:20

@@ -198,9 +198,9 @@ def made_up(effects, seeds=range(5), noise=0.002):
 PUBLISHED = json.loads(study.PUBLISHED.read_text())
 
 
-def verdicts_of_claims(values):
+def verdicts_of_claims(values, **more):
     """{claim, up to its first bracket: its verdict}."""
-    found = claims.claims(values, [], [], PUBLISHED, FULL)
+    found = claims.claims(values, [], [], PUBLISHED, FULL, **more)
     return {claim["claim"].split(" (")[0]: claim["verdict"] for claim in found}
 
 
@@ -222,6 +222,18 @@ def test_claims_on_the_published_numbers_themselves():
     assert found["SWA is flattest"] == "does not hold"
     assert found["SWA moves least in finetuning"] == "cannot tell"  # it published no number
     assert len(found) >= 19
+
+
+def test_a_setting_stands_for_a_published_method():
+    bare = made_up(evidence.published_values(PUBLISHED))
+    word = "noisy_adam@sigma_0.1"
+    ours = Values(bare.frame.assign(setting=bare.frame["setting"].replace("noisy_adam", word)))
+    assert verdicts_of_claims(ours, stands_for={word: "noisy_adam"}) == verdicts_of_claims(bare)
+    assert verdicts_of_claims(ours) != verdicts_of_claims(bare)
+    with pytest.raises(SystemExit, match="--stands-for swa=x: no file is of x"):
+        verdicts_of_claims(ours, stands_for={"x": "swa"})
+    with pytest.raises(SystemExit, match=f"--stands-for swa={word}: swa is a setting of this"):
+        verdicts_of_claims(ours, stands_for={word: "swa"})
 
 
 def test_claims_change_with_the_numbers():

@@ -133,6 +133,15 @@ def parse():
         help="what a reader should know of this study, to stand below the answer",
     )
     add(
+        "--stands-for",
+        action="append",
+        default=[],
+        metavar="METHOD=SETTING",
+        type=stands_for,
+        help="the setting that the original report's claims about METHOD are held against, where it"
+        " is not METHOD itself",
+    )
+    add(
         "--earlier",
         metavar="FILE",
         type=Path,
@@ -181,6 +190,14 @@ def ladder(text: str) -> tuple[str, list[str]]:
     return name, settings
 
 
+def stands_for(text: str) -> tuple[str, str]:
+    """(setting, method) of METHOD=SETTING"""
+    method, equals, setting = text.partition("=")
+    if not (method and setting):
+        raise argparse.ArgumentTypeError(f"{text}: give METHOD=SETTING")
+    return setting, method
+
+
 def margin(text: str) -> tuple[str, float]:
     """(key of the outcome, its margin) of OUTCOME=SIZE"""
     key, equals, size = text.partition("=")
@@ -213,6 +230,7 @@ def read(args) -> Study:
         rungs=climbed,
         said=args.note,
         classes=classes_of(packs[0]) if packs else [],
+        stands_for=dict(args.stands_for),
         outcomes=with_margins(dict(args.margin)),
         earlier=read_earlier(args.earlier) if args.earlier else None,
     )

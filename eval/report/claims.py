@@ -8,7 +8,8 @@ Intervals are Student's over seeds, of differences paired by seed.
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -67,11 +68,15 @@ def claims(
     tuned: list[Result],
     published: dict,
     finetuning: Finetuning | None,
+    stands_for: Mapping[str, str] | None = None,
 ) -> list[dict]:
     """Every claim as {"claim", "parts", "verdict"}.
 
-    `tuned`: the results of tuning; `finetuning`: which one is held against the claims, or None.
+    `tuned`: the results of tuning; `finetuning`: which one is held against the claims, or None;
+    `stands_for`: {setting of ours: the published one that it is compared with}, for those that are
+    not named alike.
     """
+    values, results = as_published(values, results, stands_for or {})
     evidence = Evidence(values, published)
     known = set(published["headline"]["test_accuracy"])
     results = [result for result in results if known.issuperset(result.settings_of_minima)]
@@ -87,6 +92,27 @@ def claims(
             "ones; paired by run)",
             [smallest_lr([result for result in tuned if is_like(finetuning, result)])],
         ),
+    ]
+
+
+def as_published(
+    values: Values, results: list[Result], names: Mapping[str, str]
+) -> tuple[Values, list[Result]]:
+    """Values and results, whose settings get their published `names`.
+
+    SystemExit with one line where a setting is not there, or one of the published name is.
+    """
+    there = set(values.frame["setting"])
+    for setting, name in names.items():
+        if setting not in there:
+            raise SystemExit(f"--stands-for {name}={setting}: no file is of {setting}")
+        if name in there:
+            raise SystemExit(f"--stands-for {name}={setting}: {name} is a setting of this study")
+    renamed = Values(values.frame.assign(setting=values.frame["setting"].replace(dict(names))))
+    return renamed, [
+        replace(result, settings_of_minima=[names.get(each, each) for each in settings])
+        for result in results
+        if (settings := result.settings_of_minima)
     ]
 
 

@@ -17,7 +17,8 @@ from eval.report.fixed_in_advance import OUTCOMES, Measure, Outcome
 from eval.report.ladders import CANNOT_TELL, Followed, Moved
 from eval.report.statistics import Estimate
 
-REPEATS, IN_ONE, IN_NEITHER, DIFFERS = "repeats", "told in one alone", "told in neither", "differs"
+REPEATS, DIFFERS = "repeats", "differs"
+IN_ONE, IN_NEITHER = "is told in one alone", "is told in neither"
 
 
 @dataclass(frozen=True)

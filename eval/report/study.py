@@ -55,6 +55,7 @@ class Study:
         rungs: Mapping[str, list[str]] | None = None,
         said: Sequence[str] = (),
         classes: Sequence[str] = (),
+        stands_for: Mapping[str, str] | None = None,
         outcomes: Sequence[Outcome] = OUTCOMES,
         earlier: repetition.Earlier | None = None,
     ):
@@ -64,6 +65,7 @@ class Study:
         self.ladders = dict(rungs or {})  # {name: [the setting of each rung]}
         self.said = list(said)  # what whoever made the study wants a reader to know
         self.classes = list(classes)  # of pretraining, where they are known
+        self.stands_for = stands_for  # {setting: the published one that it is compared with}
         self.earlier = earlier  # the same study on other images
         self.outcomes = tuple(outcomes)  # of finetuning, with the margins of this study
         self.values: Values = reading.values(results)
@@ -226,7 +228,9 @@ class Study:
     def claims(self) -> list[dict]:
         """The original report's claims, tested."""
         published = json.loads(PUBLISHED.read_text())
-        return claims.claims(self.values, self.results, self.tuned, published, self.asked)
+        return claims.claims(
+            self.values, self.results, self.tuned, published, self.asked, self.stands_for
+        )
 
     @cached_property
     def notes(self) -> list[str]:

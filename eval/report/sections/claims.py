@@ -42,11 +42,17 @@ def add(study: Study, page: Page):
         f"{counts[claims.NOT_TESTABLE]} are {claims.NOT_TESTABLE}.",
         f"Ours, n = {cells.least_to_most(counts_of(study.claims))}, with its 95 % interval, over "
         "the original report's number (a hollow diamond; one run "
-        "a method, no interval). Grey: where the claim wants it.",
+        f"a method, no interval). Grey: where the claim wants it.{compared(study)}",
         study.results,
         legend=LOOKS,
         tables=[Table("Every claim in numbers", [header, *lines], claims.METHOD)],
     )
+
+
+def compared(study: Study) -> str:
+    """Which of our settings stand for methods of another name, in a sentence."""
+    pairs = (study.stands_for or {}).items()
+    return "".join(f" Its {method} is held against our {setting}." for setting, method in pairs)
 
 
 def counts_of(some: list[dict]) -> list[int]:

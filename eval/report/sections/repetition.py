@@ -6,6 +6,7 @@ import numpy as np
 
 from eval.report import repetition
 from eval.report.fixed_in_advance import Outcome
+from eval.report.ladders import NO_MORE
 from eval.report.page import Page, Table
 from eval.report.panels import Interval, Panel
 from eval.report.repetition import DIFFERS, IN_NEITHER, IN_ONE, REPEATS, Row
@@ -24,12 +25,12 @@ def sentence(study: Study) -> str:
         return ""
     count = repetition.counted(study.repeated)
     words = {
-        REPEATS: "repeat",
-        DIFFERS: "differ",
-        IN_ONE: "are told in one of the two alone",
-        IN_NEITHER: "are told in neither",
+        REPEATS: ("repeats", "repeat"),
+        DIFFERS: ("differs", "differ"),
+        IN_ONE: ("is told in one of the two alone", "are told in one of the two alone"),
+        IN_NEITHER: ("is told in neither", "are told in neither"),
     }
-    parts = [f"{number} {words[word]}" for word, number in count.items() if number]
+    parts = [f"{number} {words[word][number > 1]}" for word, number in count.items() if number]
     return (
         f"The same study was made before on other images ({study.earlier.path}). Of "
         f"{sum(count.values())} verdicts {', '.join(parts)}."
@@ -79,19 +80,26 @@ def pair(row: Row) -> Iterator[Interval]:
         ("there", row.there, row.told_there, THERE),
         ("here", row.here, row.told_here, HERE),
     ):
-        label = f"{row.ladder}, {where}: {told}"
+        label = f"{row.ladder}, {where}: {in_full(row, told)}"
         ends = [row.quantity.scale * end for end in (change.mean, change.low, change.high)]
         yield Interval(label, *ends, style, f"{label}, {size(row, change)}")
 
 
 def lines(rows: list[Row]) -> Iterator[list[str]]:
     """The table: a line a ladder and quantity."""
-    header = "ladder", "", "there [95 %]", "here [95 %]", "here − there [95 %]"
-    yield [*header, "told there", "told here", ""]
-    for row in rows:
-        sizes = [size(row, each) for each in (row.there, row.here, row.difference)]
-        told = row.told_there, row.told_here, row.verdict
-        yield [row.ladder, row.quantity.words, *sizes, *told]
+    header = "", "there [95 %]", "here [95 %]", "here − there [95 %]"
+    yield [*header, "told there", "told here", "so it"]
+    for ladder, some in grouped(rows, lambda row: row.ladder).items():
+        yield [ladder]
+        for row in some:
+            sizes = [size(row, each) for each in (row.there, row.here, row.difference)]
+            told = [in_full(row, each) for each in (row.told_there, row.told_here)]
+            yield [capitalized(row.quantity.words), *sizes, *told, row.verdict]
+
+
+def in_full(row: Row, told: str) -> str:
+    """A verdict, with its margin where it has one."""
+    return f"{told} {row.quantity.size(row.quantity.margin)}" if told == NO_MORE else told
 
 
 def size(row: Row, estimate: Estimate) -> str:
