@@ -39,7 +39,7 @@ IMAGENET =
 CIFAR =
 
 # Flags of the scripts where they differ from the scripts' own: TRAIN for all methods, TRAIN_swa for
-# one; likewise MEASURE_fgsm, COMPARE_line, FINETUNE_full.
+# one; likewise MEASURE_fgsm, COMPARE_line, FINETUNE_full, and FINETUNE_digits for one task.
 TRAIN =
 MEASURE =
 COMPARE =
