@@ -724,6 +724,16 @@ def training(path, val=None, **changes):
     return write(path, data, **attrs | changes)
 
 
+@pytest.mark.parametrize("moved, named", [(0.016, True), (0.051, False), (None, False)])
+def test_an_average_beside_its_last_iterate_is_no_other_minimum(moved, named, tmp_path):
+    words = {} if moved is None else {"distance_from_last": moved}
+    reached = {"epoch_target_reached": 1.0}
+    kept = [results.load(training(tmp_path / "training.h5", val=0.9, **reached | words))]
+    notes = [note for note in study.Study(kept, [], []).notes if "not another minimum" in note]
+    assert len(notes) == named
+    assert not named or "adam-0 1.6%" in notes[0] and "5% of its norm" in notes[0]
+
+
 # {setting: method} of a made-up study, in an order that is not the page's.
 METHODS = {
     "swa/last": "swa",
