@@ -734,6 +734,18 @@ def test_an_average_beside_its_last_iterate_is_no_other_minimum(moved, named, tm
     assert not named or "adam-0 1.6%" in notes[0] and "5% of its norm" in notes[0]
 
 
+@pytest.mark.parametrize("missing, said", [(2, 2), (6, 6), (7, 1), (90, 1)])
+def test_of_many_missing_files_one_is_named_and_the_rest_counted(missing, said, tmp_path):
+    there = training(tmp_path / "training.h5", val=0.9)
+    gone = [tmp_path / f"{k}.h5" for k in range(missing)]
+    kept, _, problems = results.read([there, *gone], [], partial=True)
+    assert [result.path for result in kept] == [there]
+    assert len(problems) == said and "0.h5" in problems[0]
+    assert said > 1 or f"0.h5 and {missing - 1} other files are not there" in problems[0]
+    with pytest.raises(SystemExit, match="PARTIAL=1"):
+        results.read([there, *gone], [], partial=False)
+
+
 # {setting: method} of a made-up study, in an order that is not the page's.
 METHODS = {
     "swa/last": "swa",

@@ -14,6 +14,7 @@ from common import files, origins
 from eval.report import halves, sound
 
 SPLITS = ("train", "test")
+NAMED = 6  # files that are missing, beyond which they are counted
 KINDS = ("training", "passport", "comparison", "finetune")  # in the order of the page
 BY_IMAGE = ("loss_by_image", "correct_by_image")  # large, and no part of the report
 # What a file says of its minimum, and a comparison of its two.
@@ -174,6 +175,13 @@ def read(
     is a problem, one line, which ends the report unless it is `partial`.
     """
     results, tried, problems = [], [], []
+    paths = list(paths)
+    missing = [path for path in paths if not path.exists()]
+    if len(missing) > NAMED:  # a study that has just begun lacks most of its files
+        problems.append(
+            f"{missing[0]} and {len(missing) - 1} other files are not there; make all makes them"
+        )
+        paths = [path for path in paths if path not in missing]
     for path in paths:
         _collect(path, load, results, problems)
     results, of_others = _of_what_lies_there(results, packs or {})
