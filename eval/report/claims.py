@@ -76,7 +76,8 @@ def claims(
     `stands_for`: {setting of ours: the published one that it is compared with}, for those that are
     not named alike.
     """
-    values, results = as_published(values, results, stands_for or {})
+    if stands_for:
+        values, results = as_published(values, results, stands_for)
     evidence = Evidence(values, published)
     known = set(published["headline"]["test_accuracy"])
     results = [result for result in results if known.issuperset(result.settings_of_minima)]
@@ -110,9 +111,10 @@ def as_published(
             raise SystemExit(f"--stands-for {name}={setting}: {name} is a setting of this study")
     renamed = Values(values.frame.assign(setting=values.frame["setting"].replace(dict(names))))
     return renamed, [
-        replace(result, settings_of_minima=[names.get(each, each) for each in settings])
+        replace(
+            result, settings_of_minima=[names.get(each, each) for each in result.settings_of_minima]
+        )
         for result in results
-        if (settings := result.settings_of_minima)
     ]
 
 
