@@ -116,7 +116,7 @@ def finetuning(path, truth, mode, **whose):
     return write(path, data, kind="finetune", **attrs, **whose)
 
 
-def ladder_study(folder, settings, seeds, modes=("full",), noise=0.01):
+def ladder_study(folder, settings, seeds, modes=("full",), noise=0.01, images=None):
     """Files of a study, each in its place; returns their paths."""
     paths = []
     for setting, seed in itertools.product(settings, seeds):
@@ -125,7 +125,7 @@ def ladder_study(folder, settings, seeds, modes=("full",), noise=0.01):
         whose |= {"seed": seed}
         reached = {"epoch_target_reached": 1.0}
         paths += [
-            training(place / "training.h5", val=0.9, **reached | whose),
+            training(place / "training.h5", val=0.9, data=images, **reached | whose),
             passport(place / "passport.h5", truth, **whose),
         ]
         paths += [
@@ -510,10 +510,10 @@ def again(tmp_path_factory):
     """A report on two ladders, beside the results.json of the same study with other numbers."""
     folder = tmp_path_factory.mktemp("again")
     settings = dict.fromkeys([*LR, *NOISE])
-    there = ladder_study(folder / "there", settings, range(4))
+    there = ladder_study(folder / "there", settings, range(4), images="first")
     flags = flags_of(LADDERS)
     report(folder / "first", *flags, *there)
-    here = ladder_study(folder / "here", settings, range(4, 8))
+    here = ladder_study(folder / "here", settings, range(4, 8), images="second")
     earlier = folder / "first" / "results.json"
     return report(folder / "second", *flags, "--earlier", earlier, *here), earlier
 
@@ -563,6 +563,9 @@ def test_an_earlier_study_that_is_another_is_one_line(again, tmp_path):
         report(tmp_path / "report", *turned, "--earlier", earlier, *paths)
     with pytest.raises(SystemExit, match="its ladder x has other rungs"):
         report(tmp_path / "report", *flags_of({"x": LR}), "--earlier", earlier, *paths)
+    same = ladder_study(tmp_path / "same", LR, range(4, 8), images="first")
+    with pytest.raises(SystemExit, match="results.json: is of the same images as this study; --ea"):
+        report(tmp_path / "report", *flags_of({"lr": LR}), "--earlier", earlier, *same)
     for content in "", "[]", '{"data": "", "ladders": null}', '{"ladders": {"ladders": [1]}}':
         (tmp_path / "wrong.json").write_text(content)
         with pytest.raises(SystemExit, match=r"wrong.json: no results.json of a study with lad"):

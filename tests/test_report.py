@@ -230,8 +230,8 @@ def test_a_setting_stands_for_a_published_method():
     ours = Values(bare.frame.assign(setting=bare.frame["setting"].replace("noisy_adam", word)))
     assert verdicts_of_claims(ours, stands_for={word: "noisy_adam"}) == verdicts_of_claims(bare)
     assert verdicts_of_claims(ours) != verdicts_of_claims(bare)
-    with pytest.raises(SystemExit, match="--stands-for swa=x: no file is of x"):
-        verdicts_of_claims(ours, stands_for={"x": "swa"})
+    # A part of the study may lack it: the method is then one that the study does not have.
+    assert verdicts_of_claims(ours, stands_for={"x": "noisy_adam"}) == verdicts_of_claims(ours)
     with pytest.raises(SystemExit, match=f"--stands-for swa={word}: swa is a setting of this"):
         verdicts_of_claims(ours, stands_for={word: "swa"})
 

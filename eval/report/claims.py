@@ -101,13 +101,11 @@ def as_published(
 ) -> tuple[Values, list[Result]]:
     """Values and results, whose settings get their published `names`.
 
-    SystemExit with one line where a setting is not there, or one of the published name is.
+    SystemExit with one line where a setting of a published name is there too.
     """
     there = set(values.frame["setting"])
     for setting, name in names.items():
-        if setting not in there:
-            raise SystemExit(f"--stands-for {name}={setting}: no file is of {setting}")
-        if name in there:
+        if {setting, name} <= there:
             raise SystemExit(f"--stands-for {name}={setting}: {name} is a setting of this study")
     renamed = Values(values.frame.assign(setting=values.frame["setting"].replace(dict(names))))
     return renamed, [

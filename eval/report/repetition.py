@@ -1,7 +1,7 @@
 """The same study on other images: do its verdicts repeat?
 
 An earlier study is read from its results.json, which holds every change, seed by seed. It must have
-the ladders of this one, rung by rung.
+the ladders of this one, rung by rung, and other images.
 
     rows = repetition.compared(repetition.read(path), findings)
 """
@@ -27,6 +27,8 @@ class Earlier:
 
     path: Path
     data: str  # what it was pretrained and finetuned on
+    classes: list[str]  # of pretraining
+    images: list[str]  # of pretraining: the fingerprints of their packs
     rungs: dict[str, list[str]]  # {ladder: [setting of each rung]}
     told: dict[tuple[str, str], str]  # {(ladder, key of a measure or an outcome): its verdict}
     changes: dict[tuple[str, str], list[float]]  # a change a seed
@@ -62,6 +64,8 @@ def read(path: Path) -> Earlier:
         return Earlier(
             path,
             found["data"],
+            found["classes"],
+            found["images"],
             {each["name"]: each["rungs"] for each in climbed},
             {(name, key_of(row)): told(row) for name, row in rows},
             {(name, key_of(row)): row["along"]["changes"] for name, row in rows},
@@ -91,11 +95,16 @@ def told(row: dict) -> str:
     return ladders.became(row["moved"], change, measure["more_is_robust"])
 
 
-def compared(earlier: Earlier, found: Findings) -> list[Row]:
+def compared(earlier: Earlier, found: Findings, images: list[str]) -> list[Row]:
     """All measures and outcomes of all ladders, there and here.
 
-    SystemExit with one line where the earlier study lacks a ladder of this one.
+    `images`: the fingerprints of the packs that this study pretrained on. SystemExit with one line
+    where the earlier study lacks a ladder of this one, or has its images.
     """
+    if set(earlier.images).intersection(images):
+        raise SystemExit(
+            f"{earlier.path}: is of the same images as this study; --earlier takes one of others"
+        )
     for ladder in found.ladders:
         if earlier.rungs.get(ladder.name) != ladder.rungs:
             rungs = " ".join(earlier.rungs.get(ladder.name, ["none"]))

@@ -181,7 +181,7 @@ def read(
         problems.append(
             f"{missing[0]} and {len(missing) - 1} other files are not there; make all makes them"
         )
-        paths = [path for path in paths if path not in missing]
+        paths = [path for path in paths if path.exists()]
     for path in paths:
         _collect(path, load, results, problems)
     results, of_others = _of_what_lies_there(results, packs or {})

@@ -65,7 +65,7 @@ def difference(values: Sequence[float], others: Sequence[float]) -> Estimate:
     half, half_90 = stats.t.ppf([0.975, 0.95], df) * error
     p = 2 * stats.t.sf(abs(mean) / error, df)
     ends = mean - half, mean + half, mean - half_90, mean + half_90
-    return Estimate(mean, *map(float, ends), float(p), float(error), count, "")
+    return Estimate(mean, *map(float, ends), float(p), np.nan, count, "")
 
 
 def no_interval(values: Sequence[float]) -> str:

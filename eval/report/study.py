@@ -176,7 +176,12 @@ class Study:
         """What the earlier study and this one found; nothing without an earlier one."""
         if not self.earlier or not self.found:
             return []
-        return repetition.compared(self.earlier, self.found)
+        return repetition.compared(self.earlier, self.found, self.images)
+
+    @property
+    def images(self) -> list[str]:
+        """The fingerprints of the packs of pretraining."""
+        return sorted({result.attrs["data"] for result in self.training if "data" in result.attrs})
 
     @cached_property
     def found_beside(self) -> dict[str, agreements.Findings]:
@@ -265,6 +270,8 @@ class Study:
             "question": QUESTION,
             "profile": self.profile,
             "data": self.packs,
+            "classes": self.classes,
+            "images": self.images,
             "notes": self.notes,
             "null": "not a number, or no bound",
             "alpha": verdicts.ALPHA,

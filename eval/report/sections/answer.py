@@ -201,7 +201,8 @@ def followed(row: ladders.Followed) -> str:
         return f"finetune {row.better}: {words} {row.verdict} by {size} ({sure})"
     if row.verdict == NO_MORE:
         return f"finetune alike: {words} changes by {row.words}"
-    return f"may or may not finetune better: these data cannot tell ({row.why})"
+    size = f": {words} changes by {change_of(row)}" if not change.why else ""
+    return f"may or may not finetune better{size}; these data cannot tell ({row.why})"
 
 
 def closing(found: agreements.Findings) -> str:

@@ -50,9 +50,12 @@ def add(study: Study, page: Page):
 
 
 def compared(study: Study) -> str:
-    """Which of our settings stand for methods of another name, in a sentence."""
-    pairs = (study.stands_for or {}).items()
-    return "".join(f" Its {method} is held against our {setting}." for setting, method in pairs)
+    """Which of our settings stand for methods of another name, a sentence each."""
+    sentences = ""
+    for setting, method in (study.stands_for or {}).items():
+        lacking = "" if setting in study.members else ", which this study does not have"
+        sentences += f" Its {method} is held against our {setting}{lacking}."
+    return sentences
 
 
 def counts_of(some: list[dict]) -> list[int]:

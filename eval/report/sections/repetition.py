@@ -58,9 +58,9 @@ def add(study: Study, page: Page):
         "repetition",
         panels,
         sentence(study),
-        f"There: {study.earlier.data}. Here: {study.packs}. Change from the first rung to the "
-        "last, with Student's 95 % interval over seeds. A verdict repeats where both studies give "
-        "the same one.",
+        f"There: {study.earlier.data}. Here: {study.packs}.{shared(study)} Change from the first "
+        "rung to the last, with Student's 95 % interval over seeds. A verdict repeats where both "
+        "studies give the same one.",
         study.asked.results if study.asked else (),
         OF_OUTCOMES,
         legend={"there": THERE, "here": HERE},
@@ -72,6 +72,14 @@ def add(study: Study, page: Page):
             )
         ],
     )
+
+
+def shared(study: Study) -> str:
+    """How many classes of pretraining both studies have, in a sentence; "" where none is known."""
+    if not study.classes:
+        return ""
+    both = set(study.classes).intersection(study.earlier.classes)
+    return f" Of {len(study.classes)} classes of pretraining {len(both)} are the same."
 
 
 def pair(row: Row) -> Iterator[Interval]:
