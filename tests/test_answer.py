@@ -322,6 +322,19 @@ def test_one_ladder_says_that_it_cannot_tell_robustness_from_the_knob(tmp_path):
     assert "One ladder cannot tell measures of robustness apart" in page.html()
 
 
+def test_a_ladder_of_which_nothing_is_told_says_its_size_and_why_once(tmp_path):
+    kept, _, _ = results.read(ladder_study(tmp_path, NOISE, range(4), noise=0.02), [], False)
+    narrow = fixed.with_margins({"test_accuracy": 1e-4})
+    one = study.Study(kept, [], [], rungs={"noise": NOISE}, outcomes=narrow)
+    text = answer.answer(one)
+    assert re.fullmatch(
+        r"These data cannot tell\. Along noise more robust minima may or may not finetune better: "
+        r"test accuracy after finetuning changes by \S+ \[\S+ \S+\] points \(not beyond chance "
+        r"after Holm's correction, and its interval reaches beyond the margin of 0\.01 points\)\.",
+        text,
+    ), text
+
+
 def test_three_seeds_are_too_few_and_shown(tmp_path):
     one = studied(tmp_path, ["lr"], range(3))
     first, *rest = answer.lines(one)

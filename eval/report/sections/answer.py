@@ -202,7 +202,7 @@ def followed(row: ladders.Followed) -> str:
     if row.verdict == NO_MORE:
         return f"finetune alike: {words} changes by {row.words}"
     size = f": {words} changes by {change_of(row)}" if not change.why else ""
-    return f"may or may not finetune better{size}; these data cannot tell ({row.why})"
+    return f"may or may not finetune better{size} ({row.why})"
 
 
 def closing(found: agreements.Findings) -> str:
